@@ -10,20 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, load_from_disk
+from datasets import Dataset
 from datasets import Image as ImageFeature
 from PIL import Image
 from tqdm import tqdm
 
 from app.images import load_image, pad_to_square
 
-# The taxonomy's columns, coarse to fine; a label column among them has the ones before it as its levels.
-TAXONOMY_COLUMNS = ("masterCategory", "subCategory", "articleType")
 CHUNK_ROWS = 256
-
-
-class DatasetError(ValueError):
-    """The dataset folder or a column of it cannot be used; the message says what would do."""
 
 
 class CataloguePictures(torch.utils.data.Dataset):
@@ -44,59 +38,14 @@ class CataloguePictures(torch.utils.data.Dataset):
 
 
 def collate(batch: tuple[np.ndarray, np.ndarray]) -> dict[str, torch.Tensor]:
-    """`pixel_values` (batch, 3, size, size) uint8 in channels_last, `labels` (batch,), `other_labels` (batch, n)."""
+    """`pixel_values` (batch, 3, size, size) uint8 in channels_last, `labels` (batch,), `coarser_labels` (batch, n)."""
     pixels, labels = batch
     labels = torch.from_numpy(labels)
     return {
         "pixel_values": torch.from_numpy(pixels).permute(0, 3, 1, 2),
         "labels": labels[:, 0],
-        "other_labels": labels[:, 1:],
+        "coarser_labels": labels[:, 1:],
     }
-
-
-def load_prepared(folder: str, label_columns: list[str]) -> DatasetDict:
-    """The dataset that a data_prep module wrote. Raises DatasetError naming what is missing and what is there."""
-    try:
-        dataset = load_from_disk(folder)
-    except FileNotFoundError as error:
-        raise DatasetError(f"{folder} is no prepared dataset; data_prep writes one, see the README") from error
-    missing = {"train", "validation"} - set(dataset if isinstance(dataset, DatasetDict) else {})
-    if missing:
-        raise DatasetError(f"{folder} has no split {' and no split '.join(sorted(missing))}")
-    classes = [name for name, feature in dataset["train"].features.items() if isinstance(feature, ClassLabel)]
-    for label in label_columns:
-        if label not in classes:
-            raise DatasetError(f"{folder} has no label column {label!r}; it has {', '.join(classes) or 'none'}")
-    return dataset
-
-
-def taxonomy_levels(dataset: DatasetDict, label: str) -> list[str]:
-    """The label's column with the coarser columns of its taxonomy before it, coarse to fine."""
-    if label not in TAXONOMY_COLUMNS:
-        return [label]
-    above = TAXONOMY_COLUMNS[: TAXONOMY_COLUMNS.index(label)]
-    return [column for column in above if column in dataset["train"].features] + [label]
-
-
-def taxonomy_of(dataset: DatasetDict, label: str) -> dict:
-    """`{"levels": [coarse … label], "paths": {label name: [coarse name … label name]}}` from the columns.
-
-    A leaf that stands under several parents gets the commonest one; a leaf without any row stands under itself.
-    """
-    levels = taxonomy_levels(dataset, label)
-    names = [dataset["train"].features[level].names for level in levels]
-    columns = [np.concatenate([np.asarray(split[level]) for split in dataset.values()]) for level in levels]
-    ids = np.stack(columns, axis=1)
-    paths = {}
-    for leaf, leaf_name in enumerate(names[-1]):
-        rows = ids[ids[:, -1] == leaf]
-        if len(rows) == 0:
-            paths[leaf_name] = [leaf_name] * len(levels)
-            continue
-        found, counts = np.unique(rows, axis=0, return_counts=True)
-        commonest = found[counts.argmax()]
-        paths[leaf_name] = [level_names[i] for level_names, i in zip(names, commonest, strict=True)]
-    return {"levels": levels, "paths": paths}
 
 
 def cached_pixels(split: Dataset, image_size: int, folder: Path) -> np.ndarray:

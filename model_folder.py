@@ -1,8 +1,6 @@
 """A trained model as a complete Hugging Face folder: weights, config, preprocessing, arguments and model card."""
 
 import json
-import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,17 +26,19 @@ Made with `{command}`, seed {seed}. `arguments.json` holds every argument, `conf
 """
 
 
-def write_model_folder(trainer: Trainer, arguments, scores: dict[str, float]) -> None:
+def write_model_folder(trainer: Trainer, arguments, command: str, scores: dict[str, float]) -> None:
     """Write everything but the ONNX graph into the trainer's output folder.
 
-    arguments: train.Arguments. scores: `validation_accuracy`, `test_macro_f1` … as Trainer.evaluate names them.
+    arguments: train.Arguments. command: what the user typed. scores: `validation_accuracy`, `test_macro_f1` … in the
+    names of Trainer.evaluate.
     Only safetensors and JSON go in: the Trainer's own pickles stay in the checkpoint folders.
     """
     folder = Path(trainer.args.output_dir)
     trainer.model.save_pretrained(folder)
     _write_json(folder / "preprocessor_config.json", preprocessor_config(trainer))
-    _write_json(folder / "arguments.json", {**asdict(arguments), "training": _public(trainer.args.to_sanitized_dict())})
-    (folder / "README.md").write_text(_card(trainer, arguments, scores), encoding="utf-8")
+    training = _public(trainer.args.to_sanitized_dict())
+    _write_json(folder / "arguments.json", {"command": command, **asdict(arguments), "training": training})
+    (folder / "README.md").write_text(_card(trainer, arguments, command, scores), encoding="utf-8")
 
 
 def preprocessor_config(trainer: Trainer) -> dict:
@@ -67,14 +67,12 @@ def _write_json(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _card(trainer: Trainer, arguments, scores: dict[str, float]) -> str:
+def _card(trainer: Trainer, arguments, command: str, scores: dict[str, float]) -> str:
     folder, dataset = Path(trainer.args.output_dir), Path(arguments.dataset).name
+    split_and_metric = {key: key.split("_", 1) for key in scores if _is_quality(key)}
     results = [
-        EvalResult(
-            "image-classification", dataset, dataset, key.split("_", 1)[1], value, dataset_split=key.split("_")[0]
-        )
-        for key, value in scores.items()
-        if _is_quality(key)
+        EvalResult("image-classification", dataset, dataset, metric, scores[key], dataset_split=split)
+        for key, (split, metric) in split_and_metric.items()
     ]
     metadata = ModelCardData(
         license="apache-2.0",
@@ -94,7 +92,7 @@ def _card(trainer: Trainer, arguments, scores: dict[str, float]) -> str:
             label=arguments.label,
             size=trainer.model.config.image_size,
             rows="\n".join(_rows(scores)),
-            command=shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+            command=command,
             seed=trainer.args.seed,
             folder=folder,
         )

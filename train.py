@@ -1,13 +1,14 @@
 """Fine-tune one model on one prepared dataset with the Transformers Trainer.
 
     python -m data_prep.kaggle_fashion --output data/kaggle_fashion
-    python train.py --model mobilenet_v2 --dataset data/kaggle_fashion --label articleType --output_dir runs/mobilenet_v2
+    python train.py --model mobilenet_v2 --dataset data/kaggle_fashion --label articleType
 
 Any TrainingArguments follow, such as `--num_train_epochs 3 --report_to wandb`; `--resume_from_checkpoint True` goes on
 after an interruption. The output folder is a complete Hugging Face model with `model.onnx` beside it.
 """
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,23 +19,23 @@ import cpu_torchvision  # noqa: F401  before transformers
 import numpy as np
 import torch
 from datasets import DatasetDict, Features
-from transformers import EarlyStoppingCallback, HfArgumentParser, PreTrainedModel, TrainingArguments, set_seed
+from transformers import (
+    EarlyStoppingCallback,
+    HfArgumentParser,
+    PretrainedConfig,
+    PreTrainedModel,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from augment import AUGMENTATIONS, batch_transforms
+from data_prep.prepared import DatasetError, load_prepared, taxonomy_of
 from export import CHECKED_IMAGES, ExportFailed, export_onnx
-from image_data import (
-    CataloguePictures,
-    DatasetError,
-    cached_pixels,
-    collate,
-    load_prepared,
-    taxonomy_levels,
-    taxonomy_of,
-)
+from image_data import CataloguePictures, cached_pixels, collate
 from model_folder import write_model_folder
 from models import MODELS, ModelNotAvailable, build_model, checkpoint_of, normalisation_of
-from trainer import AuxiliaryHeads, CatalogueTrainer, score
+from trainer import CatalogueTrainer, score
 
 # TrainingArguments that train well here; any of them can be given on the command line.
 DEFAULTS = {
@@ -57,7 +58,7 @@ DEFAULTS = {
 # What CatalogueTrainer needs; not the user's to change.
 FIXED = {
     "remove_unused_columns": False,
-    "label_names": ["labels", "other_labels"],
+    "label_names": ["labels", "coarser_labels"],
     "ddp_find_unused_parameters": False,
 }
 
@@ -75,9 +76,6 @@ class Arguments:
     from_scratch: bool = field(default=False, metadata={"help": "start without pretrained weights"})
     image_size: int | None = field(default=None, metadata={"help": "side of the model's input in pixels"})
     augment: str = field(default="basic", metadata={"help": "training augmentation", "choices": list(AUGMENTATIONS)})
-    auxiliary_labels: list[str] = field(
-        default_factory=list, metadata={"help": "columns to learn beside the label, in training only: gender usage …"}
-    )
     early_stopping_patience: int = field(
         default=5, metadata={"help": "stop after so many evaluations without a better validation accuracy"}
     )
@@ -92,16 +90,16 @@ def main(argv: list[str] | None = None) -> None:
     arguments, training = parse(parser, argv)
     try:
         check_writable(Path(training.output_dir))
-        dataset = load_prepared(arguments.dataset, [arguments.label, *arguments.auxiliary_labels])
+        dataset = load_prepared(arguments.dataset, arguments.label, ["train", "validation"])
         set_seed(training.seed)
         model = start_model(arguments, dataset)
     except (DatasetError, ModelNotAvailable) as error:
         parser.error(str(error))
-    pictures = decode_splits(dataset, arguments, model.config.image_size)
+    pictures = decode_splits(dataset, arguments, model.config)
     trainer = build_trainer(model, dataset, pictures, arguments, training)
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(parser, training))
     scores = final_scores(trainer, pictures)
-    save(trainer, arguments, scores)
+    save(trainer, arguments, shlex.join(["python", "train.py", *(sys.argv[1:] if argv is None else argv)]), scores)
     if arguments.export_onnx:
         export(trainer, pictures)
 
@@ -155,19 +153,16 @@ def start_model(arguments: Arguments, dataset: DatasetDict) -> PreTrainedModel:
     """The model before training, with the label names and the taxonomy in its config."""
     labels = dataset["train"].features[arguments.label].names
     model = build_model(arguments.model, labels, arguments.image_size, arguments.pretrained, arguments.from_scratch)
-    model.config.taxonomy = taxonomy_of(dataset, arguments.label)
-    if arguments.auxiliary_labels:
-        counts = [dataset["train"].features[column].num_classes for column in arguments.auxiliary_labels]
-        model.auxiliary_heads = AuxiliaryHeads(model, counts)
+    model.config.taxonomy = taxonomy_of(arguments.dataset, arguments.label, labels)
     return model.to(memory_format=torch.channels_last)
 
 
-def decode_splits(dataset: DatasetDict, arguments: Arguments, image_size: int) -> dict[str, CataloguePictures]:
-    """Every split with its pictures decoded; label columns: the label, its coarser levels upwards, the auxiliary."""
-    columns = [*reversed(taxonomy_levels(dataset, arguments.label)), *arguments.auxiliary_labels]
+def decode_splits(dataset: DatasetDict, arguments: Arguments, config: PretrainedConfig) -> dict[str, CataloguePictures]:
+    """Every split with its pictures decoded; label columns: the label, then its coarser levels."""
+    columns = config.taxonomy["levels"][::-1]
     folder = Path(arguments.cache_dir or Path(arguments.dataset) / "cache")
     return {
-        name: CataloguePictures(split, columns, cached_pixels(split, image_size, folder))
+        name: CataloguePictures(split, columns, cached_pixels(split, config.image_size, folder))
         for name, split in dataset.items()
     }
 
@@ -179,9 +174,8 @@ def build_trainer(
     arguments: Arguments,
     training: TrainingArguments,
 ) -> CatalogueTrainer:
-    mean, std = normalisation_of(
-        None if arguments.from_scratch else arguments.pretrained or checkpoint_of(arguments.model)
-    )
+    source = None if arguments.from_scratch else arguments.pretrained or checkpoint_of(arguments.model)
+    mean, std = normalisation_of(source)
     train_transform, eval_transform = batch_transforms(arguments.augment, mean, std)
     levels, ancestors = ancestors_of(model.config.taxonomy, dataset["train"].features)
     return CatalogueTrainer(
@@ -231,11 +225,9 @@ def final_scores(trainer: CatalogueTrainer, pictures: dict[str, CataloguePicture
     return scores
 
 
-def save(trainer: CatalogueTrainer, arguments: Arguments, scores: dict[str, float]) -> None:
-    if hasattr(trainer.model, "auxiliary_heads"):
-        del trainer.model.auxiliary_heads
+def save(trainer: CatalogueTrainer, arguments: Arguments, command: str, scores: dict[str, float]) -> None:
     if trainer.is_world_process_zero():
-        write_model_folder(trainer, arguments, scores)
+        write_model_folder(trainer, arguments, command, scores)
         trainer.save_metrics("all", {**trainer.state.log_history[-1], **scores}, combined=True)
 
 

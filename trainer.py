@@ -5,12 +5,10 @@ import cpu_torchvision  # noqa: F401  before transformers
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import EvalPrediction, PreTrainedModel, Trainer
+from transformers import EvalPrediction, Trainer
 from transformers.modeling_outputs import ImageClassifierOutput
 
 from metrics import CatalogueMetrics
-
-AUXILIARY_WEIGHT = 0.2
 
 
 class CatalogueTrainer(Trainer):
@@ -30,36 +28,11 @@ class CatalogueTrainer(Trainer):
         return inputs
 
     def compute_loss(self, model, inputs: dict, return_outputs: bool = False, num_items_in_batch=None):
-        """Cross-entropy on the label and, while training, on the auxiliary columns with a small weight."""
+        """Cross-entropy; label smoothing only while training, so that validation losses stay comparable."""
         logits = model(pixel_values=inputs["pixel_values"]).logits.float()
         smoothing = self.args.label_smoothing_factor if model.training else 0.0
         loss = F.cross_entropy(logits, inputs["labels"], label_smoothing=smoothing)
-        heads = getattr(self.model, "auxiliary_heads", None)
-        if heads is not None and model.training:
-            loss = loss + AUXILIARY_WEIGHT * heads.loss(inputs["other_labels"])
         return (loss, ImageClassifierOutput(logits=logits)) if return_outputs else loss
-
-
-class AuxiliaryHeads(torch.nn.Module):
-    """Linear heads on the classifier's input that learn other columns in training and are thrown away afterwards.
-
-    What tells a sports shoe from a casual one is also its usage: the backbone learns from both labels.
-    """
-
-    def __init__(self, model: PreTrainedModel, class_counts: list[int]):
-        super().__init__()
-        head = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
-        self.heads = torch.nn.ModuleList(torch.nn.Linear(head.in_features, count) for count in class_counts)
-        self._features = None
-        head.register_forward_pre_hook(self._keep_features)
-
-    def _keep_features(self, module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        self._features = inputs[0]
-
-    def loss(self, labels: torch.Tensor) -> torch.Tensor:
-        """Sum of the heads' cross-entropies; labels: (batch, columns), the heads' columns last."""
-        labels = labels[:, -len(self.heads) :]
-        return sum(F.cross_entropy(head(self._features.float()), labels[:, i]) for i, head in enumerate(self.heads))
 
 
 def score(prediction: EvalPrediction, ancestors: list[np.ndarray], levels: list[str]) -> dict[str, float]:
@@ -68,9 +41,9 @@ def score(prediction: EvalPrediction, ancestors: list[np.ndarray], levels: list[
     ancestors: for each level above the label, fine to coarse, the ancestor's id for every label id.
     levels: the names of these levels.
     """
-    labels, others = prediction.label_ids
+    labels, coarser = prediction.label_ids
     scores = CatalogueMetrics().compute(predictions=prediction.predictions, references=labels)
     predicted = prediction.predictions.argmax(axis=1)
     for column, (level, ancestor) in enumerate(zip(levels, ancestors, strict=True)):
-        scores[f"{level}_accuracy"] = float((ancestor[predicted] == others[:, column]).mean())
+        scores[f"{level}_accuracy"] = float((ancestor[predicted] == coarser[:, column]).mean())
     return scores

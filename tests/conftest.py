@@ -3,6 +3,8 @@
 import io
 from pathlib import Path
 
+import cpu_torchvision  # noqa: F401  before any test imports torchvision
+
 import pytest
 from PIL import Image, ImageDraw
 
@@ -39,34 +41,45 @@ def draw_product(article: str, seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def catalogue_rows(count: int, seed: int = 0) -> list[dict]:
-    """Rows in the schema of data_prep.kaggle_fashion, `count` of each article type."""
+def catalogue_rows(folder: Path, split: str, seeds: range) -> list:
+    """Rows in the schema of data_prep.kaggle_fashion, one picture of each article type for each seed."""
+    from data_prep.build import Row
+    from data_prep.images import FileImage
+
     rows = []
     for master, families in TAXONOMY.items():
         for sub, articles in families.items():
-            for article in articles:
-                for i in range(count):
-                    key = f"{article}-{seed + i}"
-                    picture = {"bytes": draw_product(article, seed + i), "path": f"{key}.jpg"}
-                    names = {"masterCategory": master, "subCategory": sub, "articleType": article}
-                    gender = "Men" if i % 2 else "Women"
-                    rows.append({"image": picture, "id": key, "title": key, "group": key, "gender": gender, **names})
+            for article, seed in [(article, seed) for article in articles for seed in seeds]:
+                key, gender = f"{article} {seed}", "Men" if seed % 2 else "Women"
+                (folder / f"{key}.jpg").write_bytes(draw_product(article, seed))
+                names = {"masterCategory": master, "subCategory": sub, "articleType": article, "gender": gender}
+                rows.append(Row(f"{key}.jpg", FileImage(str(folder), f"{key}.jpg"), key, key, names, split))
     return rows
 
 
 @pytest.fixture(scope="session")
 def drawn_dataset(tmp_path_factory) -> Path:
     """A prepared dataset of drawn pictures with a taxonomy, small enough to train on in seconds."""
-    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
-    from datasets import Image as ImageFeature
+    from data_prep.build import Options, Source, write_dataset
 
-    splits = {"train": catalogue_rows(16), "validation": catalogue_rows(4, seed=16), "test": catalogue_rows(4, seed=20)}
-    columns = ("masterCategory", "subCategory", "articleType", "gender")
-    names = {column: sorted({row[column] for row in splits["train"]}) for column in columns}
-    text = {column: Value("string") for column in ("id", "title", "group")}
-    features = Features({"image": ImageFeature(), **text, **{c: ClassLabel(names=names[c]) for c in columns}})
-    folder = tmp_path_factory.mktemp("prepared") / "drawn"
-    DatasetDict({name: Dataset.from_list(rows, features=features) for name, rows in splits.items()}).save_to_disk(
-        folder
-    )
-    return folder
+    folder = tmp_path_factory.mktemp("drawn")
+    splits = {"train": range(16), "validation": range(16, 20), "test": range(20, 24)}
+    rows = [row for split, seeds in splits.items() for row in catalogue_rows(folder, split, seeds)]
+    levels = ("masterCategory", "subCategory", "articleType")
+    columns = ("articleType", "subCategory", "masterCategory", "gender")
+    # The pictures of a class look alike, across the splits too: such leaks are reported but stay.
+    source = Source("Drawn", "tests", "cc0-1.0", columns, "articleType", levels, drop_leaks=False)
+    write_dataset(rows, source, Options(output=folder / "drawn"))
+    return folder / "drawn"
+
+
+@pytest.fixture(scope="session")
+def trained(drawn_dataset, tmp_path_factory) -> Path:
+    """The model folder that train.py leaves after three epochs on the drawn pictures."""
+    import train
+
+    output = tmp_path_factory.mktemp("runs") / "drawn"
+    given = ["--model", "mobilenet_v2", "--from_scratch", "--dataset", str(drawn_dataset), "--label", "articleType"]
+    more = ["--image_size", "32", "--num_train_epochs", "3", "--per_device_train_batch_size", "16"]
+    train.main([*given, *more, "--output_dir", str(output)])
+    return output

@@ -1,0 +1,89 @@
+"""Figures of a scored run: the classes it confuses, how far its confidence can be trusted, its surest mistakes."""
+
+import io
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen needed
+
+import matplotlib.pyplot as plt
+import numpy as np
+from datasets import Dataset
+from PIL import Image
+
+WORST_CLASSES = 20
+MISTAKES = 24
+COLUMNS = 6
+DOTS_PER_INCH = 110
+
+
+def draw_figures(
+    result: dict, probabilities: np.ndarray, truth: np.ndarray, labels: list[str], split: Dataset, folder: Path
+) -> None:
+    """Write confusion.png, reliability.png and mistakes.png into `folder`.
+
+    probabilities: (rows, labels) float64; truth: (rows,) ids; split: the rows, pictures as bytes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in (
+        ("confusion", confusion_figure(probabilities.argmax(axis=1), truth, labels)),
+        ("reliability", reliability_figure(result)),
+        ("mistakes", mistakes_figure(probabilities, truth, labels, split)),
+    ):
+        figure.savefig(folder / f"{name}.png", dpi=DOTS_PER_INCH, bbox_inches="tight")
+        plt.close(figure)
+
+
+def confusion_figure(predicted: np.ndarray, truth: np.ndarray, labels: list[str]) -> plt.Figure:
+    """The classes with the most mistakes against each other; a cell counts pictures, its shade is their share."""
+    mistakes = np.bincount(truth[predicted != truth], minlength=len(labels))
+    worst = np.argsort(-mistakes, kind="stable")[: min(WORST_CLASSES, int((mistakes > 0).sum()) or 1)]
+    counts = np.array([[((truth == row) & (predicted == column)).sum() for column in worst] for row in worst])
+    shares = counts / np.maximum(np.bincount(truth, minlength=len(labels))[worst], 1)[:, None]
+    figure, axes = plt.subplots(figsize=(9, 8))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(counts > 0):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=7, color=colour)
+    names = [labels[i] for i in worst]
+    axes.set_xticks(range(len(worst)), names, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(worst)), names, fontsize=8)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"The {len(worst)} classes with the most mistakes (pictures; shade: share of the row)")
+    return figure
+
+
+def reliability_figure(result: dict) -> plt.Figure:
+    """Accuracy against confidence in bins, over a histogram of the confidences."""
+    bins = result["reliability"]
+    confidence, accuracy, rows = ([one[key] for one in bins] for key in ("confidence", "accuracy", "rows"))
+    figure, (upper, lower) = plt.subplots(2, figsize=(5.5, 6.5), height_ratios=[3, 1], sharex=True)
+    upper.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="perfect")
+    upper.plot(confidence, accuracy, marker="o", label=result["name"])
+    upper.set_ylabel("accuracy")
+    upper.set_title(f"Reliability, expected calibration error {result['expected_calibration_error']:.3f}")
+    upper.legend()
+    lower.bar(confidence, rows, width=0.05)
+    lower.set_xlabel("confidence")
+    lower.set_ylabel("pictures")
+    return figure
+
+
+def mistakes_figure(probabilities: np.ndarray, truth: np.ndarray, labels: list[str], split: Dataset) -> plt.Figure:
+    """The wrong answers that the model was surest of, with the true label and its own."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != truth)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    lines = max(1, -(-len(surest) // COLUMNS))
+    figure, grid = plt.subplots(lines, COLUMNS, figsize=(2 * COLUMNS, 2.6 * lines), squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, row in zip(grid.flat, surest.tolist(), strict=False):
+        axes.imshow(Image.open(io.BytesIO(split[row]["image"]["bytes"])).convert("RGB"))
+        title = f"is {labels[truth[row]]}\nsaid {labels[predicted[row]]}, {confidence[row]:.2f}"
+        axes.set_title(title, fontsize=8)
+    figure.suptitle("The surest mistakes")
+    figure.tight_layout()
+    return figure
