@@ -1,8 +1,8 @@
 """Training-time changes to a whole batch of pictures, each picture with random parameters of its own.
 
 The transforms follow the torchvision.transforms.v2 interface but draw one set of parameters a picture, where v2's own
-draw one a call. Working on batches keeps augmentation off the critical path: 0.3 ms a picture at 96 px on one core,
-against 1.9 ms for the same steps picture by picture, and the same code runs on a GPU.
+draw one a call. A whole batch at once runs on the GPU as well as on the CPU, where it takes 3% of a training step
+(MobileNetV2 at 96 px, 64 pictures on 2 cores: 8 of 291 ms).
 """
 
 import math

@@ -62,9 +62,10 @@ def test_the_onnx_graph_and_torch_agree_on_any_batch_size(trained):
     assert np.abs(logits - expected).max() < 1e-4
 
 
-def test_the_same_seed_gives_the_same_scores(drawn_dataset, tmp_path):
+def test_the_same_seed_gives_the_same_scores_also_for_a_label_outside_the_taxonomy(drawn_dataset, tmp_path):
     for name in ("first", "second"):
-        train.main(arguments(drawn_dataset, tmp_path / name, "--num_train_epochs", "1", "--seed", "7", *NO_EXPORT))
+        more = ["--num_train_epochs", "1", "--seed", "7", "--label", "gender", *NO_EXPORT]
+        train.main(arguments(drawn_dataset, tmp_path / name, *more))
     first, second = scores(tmp_path / "first"), scores(tmp_path / "second")
     assert {k: v for k, v in first.items() if k.endswith(("loss", "f1"))} == {
         k: v for k, v in second.items() if k.endswith(("loss", "f1"))
