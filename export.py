@@ -58,7 +58,7 @@ def _write_graph(model: PreTrainedModel, pixels: torch.Tensor, path: Path) -> No
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter warns about its own internals
             torch.onnx.export(
-                _LogitsOnly(model),
+                _LogitsOnly(model).eval(),
                 (pixels[:2],),
                 path,
                 input_names=["pixel_values"],

@@ -15,7 +15,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from tqdm import tqdm
 
-from app.images import load_image, pad_to_square
+from app.images import load_image, resize
 
 CHUNK_ROWS = 256
 
@@ -72,8 +72,7 @@ def _decode_all(split: Dataset, image_size: int, path: Path) -> None:
     encoded = split.select_columns("image").cast_column("image", ImageFeature(decode=False))
 
     def decode(row: dict) -> np.ndarray:
-        image = pad_to_square(load_image(row["bytes"], target_size=image_size))
-        return np.asarray(image.resize((image_size, image_size), Image.Resampling.BILINEAR))
+        return np.asarray(resize(load_image(row["bytes"], target_size=image_size), (image_size, image_size)))
 
     # Pillow releases the interpreter's lock while it decodes and resizes, so threads use every core.
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(split), desc="decode", unit=" images") as bar:

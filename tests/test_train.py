@@ -36,7 +36,7 @@ def test_a_run_leaves_a_complete_hugging_face_model(trained):
     model = AutoModelForImageClassification.from_pretrained(trained)
     assert model.config.id2label == {0: "Jeans", 1: "Shirts", 2: "Sports Shoes", 3: "Tshirts"}
     assert model.config.taxonomy["paths"]["Jeans"] == ["Apparel", "Bottomwear", "Jeans"]
-    assert pipeline("image-classification", model=str(trained))(str(ROOT / "examples" / "tshirt.png"))
+    assert pipeline("image-classification", model=str(trained))(str(ROOT / "examples" / "tshirts.jpg"))
 
 
 def test_a_run_leaves_arguments_scores_and_a_card(trained):
