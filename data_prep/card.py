@@ -14,14 +14,20 @@ FINGERPRINT_DIGITS = 16
 def read_card(folder: str | Path) -> dict:
     """The front matter of a prepared dataset: fingerprint, licence, source, seed, command, label_columns, taxonomy, ...
 
-    Raises ValueError when the folder has no card."""
+    Raises ValueError when the folder has no card or a damaged one."""
     path = Path(folder) / CARD_NAME
     if not path.is_file():
         raise ValueError(f"{folder} is not a prepared dataset: it has no {CARD_NAME}; make one with data_prep")
     parts = path.read_text(encoding="utf-8").split("---\n", 2)
     if len(parts) != 3:
         raise ValueError(f"{path} has no front matter between two lines of ---; prepare the dataset again")
-    return yaml.safe_load(parts[1])
+    try:
+        facts = yaml.safe_load(parts[1])
+    except yaml.YAMLError as error:
+        raise ValueError(f"the front matter of {path} is damaged; prepare the dataset again") from error
+    if not isinstance(facts, dict):
+        raise ValueError(f"the front matter of {path} is damaged; prepare the dataset again")
+    return facts
 
 
 def dataset_fingerprint(folder: str | Path) -> str:
