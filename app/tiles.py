@@ -21,7 +21,7 @@ MIN_VISIBLE = 0.6  # of a tile that the edge of the page cuts off
 
 # Brightness, in levels of 255
 MIN_CONTRAST = 14  # between a picture and the page, well above the noise of a JPEG around text
-FAINT = 3  # a whole row that differs this much on average is no noise: pixels' errors cancel out
+FAINT = 2  # a whole row that differs this much on average is no noise: pixels' errors cancel out
 MAX_NOISE = 40  # in the gutter of a page
 SAME = 6  # two samples of one flat colour in a JPEG
 MAX_THEME_STEP = 60  # between the bars of an app and what surrounds its pictures
@@ -39,6 +39,7 @@ PITCH_TOLERANCE = 0.05
 SNAP = 0.04  # how far a deduced edge may move to a visible one
 MAX_RADIUS = 0.17  # of a tile's corners
 RIM = 0.006  # blended pixels along a rounded edge
+TRIM = 0.004  # blended pixels along a straight edge, a thin dark line that is cut away
 
 TEXT_MATCH = 0.5  # correlation of a region with the page's title, price and buttons
 TEMPLATE_WIDTH = 48  # pixels a column is shrunk to for that
@@ -557,14 +558,15 @@ def _sample(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _find_single(page: Image.Image) -> tuple[int, int, int, int] | None:
     """Box of the one large picture of a page, between the bars of the phone and the app; None if there is none.
 
-    A page without bars is taken for a picture that somebody has cut out already.
+    A page without bars is taken for a picture that somebody has cut out already, unless it is of one flat colour.
     """
     pixels = np.asarray(page)
     thin = pixels[:, :: max(1, page.width // 180)].astype(np.int16)
     top = _bar_height(thin)
     bottom = page.height - _bar_height(thin[::-1])
     if not top:
-        return 0, 0, page.width, page.height
+        flat = thin.std(axis=(0, 1)).max() < FAINT
+        return None if flat else (0, 0, page.width, page.height)
     if bottom - top < MIN_PICTURE * page.height:
         return None
     bar = np.median(thin[0], axis=0)
@@ -631,7 +633,8 @@ def cut(page: Image.Image, tile: Tile) -> Image.Image:
         if tile.corner_radius and tile.corners[0 if upper else 1]:
             for left in (True, False):
                 _fill_corner(pixels[:: 1 if upper else -1, :: 1 if left else -1], tile.corner_radius)
-    return Image.fromarray(pixels)
+    trim = 0 if (width, height) == page.size else max(1, round(TRIM * width))
+    return Image.fromarray(pixels[trim : height - trim, trim : width - trim])
 
 
 def _fill_corner(pixels: np.ndarray, radius: int) -> None:

@@ -10,7 +10,7 @@ mapping.csv has the columns source,label,target; source is the name of a folder:
 A label without a line keeps its name. FOLDER:COLUMN or --label COLUMN says which label column counts; the first of the
 dataset's card does otherwise. An image whose duplicate is in a stricter split (test before validation before train) of
 any input is left out. The column `source` names the input; ids that clash become SOURCE:ID. A single input is fine: its
-labels can be renamed, joined or left out by a mapping. 43,921 rows take 20 s of processor time and 410 MB.
+labels can be renamed, joined or left out by a mapping. 43,912 rows take 20 s of processor time and 410 MB.
 """
 
 import argparse
