@@ -10,6 +10,7 @@ largest sum over all its processes, shared pages divided among them (PSS, Linux 
 import argparse
 import csv
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ import psutil
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE_SECONDS = 0.2
+SAMPLE_SECONDS = 0.3
 MEGABYTE = 1e6
 TYPES = ("Tshirts", "Shirts", "Watches", "Sports Shoes", "Handbags")
 COLUMNS = ("id", "gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "year", "usage")
@@ -34,12 +35,13 @@ TITLE = "productDisplayName"
 
 @dataclass(slots=True)
 class Measured:
-    """One run of one command. memory: bytes."""
+    """One run of one command. cpu_seconds: of all its processes, which other work on the machine changes little."""
 
     command: str
     images: int
     seconds: float
-    memory: int
+    cpu_seconds: float
+    memory: int  # bytes
     processes: int
 
 
@@ -122,7 +124,7 @@ def draw(seed: int) -> bytes:
 
 def measure(name: str, options: Sequence[str], images: int) -> Measured:
     """Run `python -m data_prep.NAME` and watch the memory of its processes. Exits when the command fails."""
-    start = time.perf_counter()
+    start, used = time.perf_counter(), cpu_seconds_of_children()
     process = subprocess.Popen(
         [sys.executable, "-m", f"data_prep.{name}", *options], cwd=ROOT, stdout=subprocess.DEVNULL
     )
@@ -134,7 +136,13 @@ def measure(name: str, options: Sequence[str], images: int) -> Measured:
     watcher.join()
     if code:
         sys.exit(f"data_prep.{name} failed with exit code {code}")
-    return Measured(name, images, seconds, *peak)
+    return Measured(name, images, seconds, cpu_seconds_of_children() - used, *peak)
+
+
+def cpu_seconds_of_children() -> float:
+    """CPU time of all commands so far, their workers included."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def watch(process: subprocess.Popen, peak: list[int]) -> None:
@@ -154,13 +162,11 @@ def watch(process: subprocess.Popen, peak: list[int]) -> None:
 
 def report(runs: Sequence[Measured], sizes: Sequence[int]) -> None:
     """A Markdown table."""
-    print("\n| command | images | seconds | images/s | peak memory, all processes | processes |")
-    print("|---|---|---|---|---|---|")
+    print("\n| command | images | seconds | images/s | CPU seconds | peak memory, all processes | processes |")
+    print("|---|---|---|---|---|---|---|")
     for run in sorted(runs, key=lambda run: (run.command, run.images)):
-        cells = (
-            f"{run.images:,} | {run.seconds:.0f} | {run.images / run.seconds:,.0f} | {run.memory / MEGABYTE:,.0f} MB"
-        )
-        print(f"| {run.command} | {cells} | {run.processes} |")
+        speed = f"{run.seconds:.0f} | {run.images / run.seconds:,.0f} | {run.cpu_seconds:.0f}"
+        print(f"| {run.command} | {run.images:,} | {speed} | {run.memory / MEGABYTE:,.0f} MB | {run.processes} |")
     for command in sorted({run.command for run in runs}):
         mine = sorted((run for run in runs if run.command == command), key=lambda run: run.images)
         if len(mine) > 1 and mine[-1].images > mine[0].images:

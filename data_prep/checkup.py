@@ -15,6 +15,7 @@ from data_prep.duplicates import Looks
 from data_prep.facts import FactsCache, check_all
 from data_prep.images import THUMBNAIL_SIDE, ImageFacts
 
+FINE = "nothing to do"
 GREY_TOLERANCE = 1  # of 255 between the channels of a picture without colour
 
 
@@ -75,8 +76,8 @@ class Proposals:
 class Finding:
     """One section of the report.
 
-    found, advice: its cells in the summary. lines: the evidence in Markdown. sheet: the name of its contact sheet,
-    drawn from `bands`.
+    found, advice: its cells in the summary; a finding with the advice FINE needs no attention. lines: the evidence in
+    Markdown. sheet: the name of its contact sheet, drawn from `bands`.
     """
 
     title: str
@@ -137,7 +138,7 @@ def has_no_colour(thumbnails: np.ndarray) -> np.ndarray:
 
 def most_common(values: Sequence[str], shown: int) -> str:
     """`Black 846, Silver 168 and 12 more`."""
-    counts = Counter(values).most_common()
+    counts = sorted(Counter(values).items(), key=lambda pair: (-pair[1], pair[0]))
     text = ", ".join(f"{name} {count:,}" for name, count in counts[:shown])
     return text + (f" and {len(counts) - shown} more" if len(counts) > shown else "")
 

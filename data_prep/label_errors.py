@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from data_prep.build import Row
 from data_prep.card import table
-from data_prep.checkup import Checkup, Finding, Proposals, plural
+from data_prep.checkup import FINE, Checkup, Finding, Proposals, plural
 from data_prep.contact_sheet import Band
 from data_prep.images import open_split, split_key
 
@@ -206,7 +206,7 @@ def describe_errors(checkup: Checkup, predictions: Predictions, proposals: Propo
     lines[-1] += f"given one at most {DOUBTFUL:.0%}. A person should look: the sheet shows the worst first."
     lines += pair_table(predictions, suspects, given, best)
     tiles = [error_tile(checkup, predictions, number, given, best) for number in suspects[:TILES]]
-    advice = "look at the sheet, then apply relabel.csv" if len(suspects) else "nothing to do"
+    advice = "look at the sheet, then apply relabel.csv" if len(suspects) else FINE
     title = f"Likely label errors in {checkup.column}, {predictions.covers}"
     return Finding(title, plural(len(suspects), "image"), advice, lines, "label_errors.png", [Band("", tiles)])
 

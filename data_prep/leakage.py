@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep.build import name_groups
 from data_prep.card import table
-from data_prep.checkup import Checkup, Finding, Proposals, plural
+from data_prep.checkup import FINE, Checkup, Finding, Proposals, plural
 from data_prep.contact_sheet import Band
 from data_prep.duplicates import group_images, normalise_title
 from data_prep.label_errors import Predictions, accuracy_cell
@@ -74,7 +74,7 @@ def describe_copies(checkup: Checkup, copies: Copies) -> Finding:
     lines = table(["copies by", "groups", "images in them", "largest group"], rows)
     if several:
         lines += ["", f"{plural(several, 'group')} of near-equal pictures hold products with different titles."]
-    advice = "kept together by `group`; harmless within one split" if near else "nothing to do"
+    advice = "kept together by `group`; harmless within one split" if near else FINE
     if loose:
         advice = f"{plural(loose, 'group')} of near-equal pictures with different `group`: prepare the dataset again"
     count = sum(map(len, near))
@@ -116,7 +116,7 @@ def describe_conflicts(checkup: Checkup, copies: Copies, proposals: Proposals) -
     lines += table(["label column", *found], rows)
     titles = [group for group in found[TITLE] if differ(group, mine)]
     lines += title_examples(checkup, titles, mine)
-    advice = "look at the sheet, correct one of them" if conflicts else "nothing to do"
+    advice = "look at the sheet, correct one of them" if conflicts else FINE
     title = f"Copies with different labels in {checkup.column}"
     return Finding(title, plural(len(conflicts), "group"), advice, lines, "conflicts.png", bands)
 
@@ -185,7 +185,7 @@ def describe_leaks(checkup: Checkup, copies: Copies, proposals: Proposals) -> Fi
     lines = table(["copies by", *(f"{split} images with a copy in {other}" for split, other in PAIRS)], rows)
     if not leaking:
         lines += ["", "The splits are clean: no image of validation or test has a copy that training could see."]
-        return Finding("Leaks between splits", "none", "nothing to do", lines)
+        return Finding("Leaks between splits", "none", FINE, lines)
     bands = leak_bands(checkup, copies)
     advice = "leave the copies in train out, never those in test"
     return Finding("Leaks between splits", plural(len(leaking), "image"), advice, lines, "leaks.png", bands)

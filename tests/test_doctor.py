@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import io
+import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_prep import balance, checkup, doctor
+from data_prep import balance, checkup, doctor, kaggle_fashion
 from data_prep.build import Options, Row, Source, write_dataset
 from data_prep.contact_sheet import MAX_TILES, WIDTH, Band, Tile, draw_sheet
 from data_prep.images import FileImage
@@ -55,9 +57,14 @@ def examine(dataset: Path, *more: str) -> tuple[str, dict[str, dict], dict[str, 
 
 
 def summary_of(report: str) -> dict[str, str]:
-    """{finding: what was found} of the table on top."""
+    """{finding: what was found} of the table on top, which shows what needs attention."""
     cells = [line.split(" | ") for line in report.splitlines() if line.startswith("| [")]
     return {first[3:].split("]")[0]: found for first, found, _ in cells}
+
+
+def in_order(report: str) -> str:
+    """The line that names the findings without a problem."""
+    return next(line for line in report.splitlines() if line.startswith("In order: "))
 
 
 def content_of(folder: Path) -> dict[str, str]:
@@ -105,7 +112,7 @@ def test_the_summary_counts_every_quirk(checked):
     assert found["Suspicious files"] == "5 images"
     assert found["Copies with different labels in label"] == "1 group"
     assert found["Leaks between splits"] == "3 images"
-    assert found["Unreadable images"] == "0 images"
+    assert in_order(checked[0]) == "In order: unreadable images (0 images)."
 
 
 @pytest.mark.parametrize(
@@ -162,6 +169,8 @@ def test_a_clean_dataset_gets_a_clean_bill(tmp_path):
     files = {f"{seed}.jpg": (drawing(seed), "ab"[seed % 2], splits[seed // 2 % 3]) for seed in range(18)}
     report, quarantined, relabelled = examine(prepare(tmp_path, files))
     assert "The splits are clean" in report and "Nothing is proposed" in report
+    for finding in ("unreadable images", "suspicious files", "copies with different labels", "leaks between splits"):
+        assert finding in in_order(report)
     assert quarantined == relabelled == {}
 
 
@@ -186,7 +195,7 @@ def test_rows_that_hold_no_image_are_reported_and_never_opened(tmp_path):
     report, quarantined, _ = examine(dataset)
     assert summary_of(report)["Unreadable images"] == "3 images"
     assert {key: "refused" in line["reason"] for key, line in quarantined.items()} == {"1": False, "2": True, "3": True}
-    assert "the dataset has no rejected.csv" in report
+    assert "The dataset has no rejected.csv" in report
 
 
 # --- what it leaves alone --------------------------------------------------------------------------------------------
@@ -214,8 +223,22 @@ def test_the_proposals_can_be_applied_and_leave_the_test_split_alone(quirky, che
     )
     assert "5 applied, 0 with an id that is not in the data, 1 left alone" in capsys.readouterr().out
     found = summary_of(examine(tmp_path / "mended")[0])
-    assert found["Copies with different labels in label"] == "0 groups"
+    assert "Copies with different labels in label" not in found
     assert found["Leaks between splits"] == "1 image"  # the equal title, which nobody proposed to remove
+
+
+def test_the_page_says_how_to_apply_both_files_beside_earlier_corrections(tmp_path):
+    for name, line in (("old.csv", "1,quarantine"), ("quarantine.csv", "2,quarantine"), ("relabel.csv", "3,relabel")):
+        (tmp_path / name).write_text(f"id,action\n{line}\n")
+    join, again = doctor.commands_to_apply(
+        f"python -m data_prep.image_folder --input 'my photos' --corrections {tmp_path / 'old.csv'} --overwrite",
+        [tmp_path / "quarantine.csv", tmp_path / "relabel.csv"],
+        tmp_path / "corrections.csv",
+    )
+    subprocess.run(["bash", "-c", join], check=True)
+    assert (tmp_path / "corrections.csv").read_text() == "id,action\n1,quarantine\n2,quarantine\n3,relabel\n"
+    options = f"--overwrite --corrections {tmp_path / 'corrections.csv'}"
+    assert again == f"python -m data_prep.image_folder --input 'my photos' {options}"
 
 
 def test_a_run_that_was_stopped_leaves_no_report_and_the_next_one_finishes(quirky, tmp_path, monkeypatch):
@@ -366,3 +389,27 @@ def test_a_sheet_has_room_for_a_picture_that_cannot_be_shown(tmp_path):
     tiles = [Tile(FileImage(str(tmp_path), name), (name,)) for name in ("bad.jpg", "missing.jpg")]
     assert draw_sheet(tmp_path / "sheet.png", "Bad", [Band("", tiles)]) == 2
     assert Image.open(tmp_path / "sheet.png").width == WIDTH
+
+
+# --- the real data ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real_data
+def test_the_known_quirks_of_the_kaggle_data_are_found(shared, tmp_path):
+    wanted = {"44998", "1165", "5062", "13378", "56520", "56522", "11288", *map(str, range(1526, 1600))}
+    with zipfile.ZipFile(shared / "data" / "kaggle" / "fashion-product-images-small.zip") as archive:
+        header, *lines = archive.read("styles.csv").decode().splitlines()
+        lines = [line for line in lines if line.split(",")[0] in wanted]
+        members = [name for name in archive.namelist() if Path(name).stem in wanted]
+        with zipfile.ZipFile(tmp_path / "sample.zip", "w") as sample:
+            sample.writestr("styles.csv", "\n".join([header, *lines]))
+            for name in members:
+                sample.writestr(name, archive.read(name))
+    prepared = ["--archive", str(tmp_path / "sample.zip"), "--output", str(tmp_path / "kaggle"), "--num_proc", "1"]
+    kaggle_fashion.main(prepared)
+    report, quarantined, _ = examine(tmp_path / "kaggle")
+    assert "| no image in the archive | 1 | images/11288.jpg |" in report
+    assert quarantined["44998"]["reason"].startswith("empty picture")
+    assert {"1165", "5062"} <= set(quarantined)  # a jersey and a watch with one and the same picture
+    assert "Their baseColour: Black 1, Pink 1." in report  # a grey picture, and shoes that are said to be pink
+    assert "hold products with different titles" in report
