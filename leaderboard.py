@@ -76,9 +76,9 @@ def write_tables(runs: list[dict], path: Path) -> None:
     """Replace what stands between the markers; a README without them gets them at its end."""
     text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
     before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
+    after = rest.partition(END)[2].removeprefix("\n")
     tables = "\n".join(table(list(group)) for _, group in groupby(runs, key=rows_scored))
-    path.write_text(f"{before.rstrip()}\n\n{START}\n{tables}{END}\n{after.lstrip(chr(10))}", encoding="utf-8")
+    path.write_text(f"{before.rstrip()}\n\n{START}\n{tables}{END}\n{after}", encoding="utf-8")
 
 
 def table(runs: list[dict]) -> str:
@@ -93,7 +93,9 @@ def table(runs: list[dict]) -> str:
         cells = [percent(run.get(score)) for score in SCORES]
         facts = f"{run['expected_calibration_error']:.3f} | {run['megabytes']:.1f} | {run['images_per_second']:.0f}"
         lines.append(f"| {run['name']} | {' | '.join(cells)} | {facts} |")
-    return "\n".join([*lines, "", smallest_as_good(runs), ""])
+    if len(runs) > 1:
+        lines += ["", smallest_as_good(runs)]
+    return "\n".join([*lines, ""])
 
 
 def percent(score: dict | None) -> str:
