@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ctrl_c import listen_to_ctrl_c
 from PIL import Image
 
 import predict
@@ -284,7 +285,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly(model, pictures):
 
 
 def test_ctrl_c_ends_the_command_quietly(model, pictures):
-    with process(model, *pictures * 3000, "--format", "jsonl") as command:
+    with process(model, *pictures * 3000, "--format", "jsonl", preexec_fn=listen_to_ctrl_c) as command:
         command.stdout.readline()
         time.sleep(0.1)
         command.send_signal(signal.SIGINT)

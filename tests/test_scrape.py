@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ctrl_c import listen_to_ctrl_c
 from PIL import Image
 from scrape_server import Site, drip, start_site, stop_site
 
@@ -549,7 +550,11 @@ def start_slow_run(site: Site, output: Path, count: int) -> subprocess.Popen:
     command = [sys.executable, "-m", "data_prep.scrape", "--urls", str(listing), "--label", "shoes", "--delay", "0.05"]
     root = Path(__file__).resolve().parents[1]
     running = subprocess.Popen(
-        [*command, "--allow_private", "--output", str(output)], cwd=root, stderr=subprocess.PIPE, text=True
+        [*command, "--allow_private", "--output", str(output)],
+        cwd=root,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=listen_to_ctrl_c,
     )
     deadline = time.monotonic() + 30
     while len(site.asked()) < 3 and time.monotonic() < deadline:
