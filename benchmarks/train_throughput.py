@@ -2,6 +2,8 @@
 
     python benchmarks/train_throughput.py --dataset data/kaggle_fashion --pretrained DIR
 
+With MobileNetV2 at 96 px on 2 cores (AMD EPYC, bf16): recipe 103, train.py 261 images/s, 2.6 times.
+
 The recipe: float32, each picture decoded and transformed by torchvision on Pillow every time it is seen. Rounds of the
 two alternate, so that a machine whose speed drifts slows both; the ratio is the median over the rounds.
 """
