@@ -23,6 +23,7 @@ MIN_VISIBLE = 0.6  # of a tile that the edge of the page cuts off
 # Brightness, in levels of 255
 MIN_CONTRAST = 14  # between a picture and the page, well above the noise of a JPEG around text
 FAINT = 2  # a whole row that differs this much on average is no noise: pixels' errors cancel out
+JPEG_BLOCK = 16  # pixels that the noise around an edge can reach
 MAX_NOISE = 40  # in the gutter of a page
 SAME = 6  # two samples of one flat colour in a JPEG
 MAX_THEME_STEP = 60  # between the bars of an app and what surrounds its pictures
@@ -31,6 +32,7 @@ MAX_THEME_STEP = 60  # between the bars of an app and what surrounds its picture
 MIN_COLUMN = 0.15
 MIN_GUTTER = 0.008
 SIDE_ZONE = 0.03  # where a picture must touch the edge of its column
+MAX_EMPTY = 0.05  # share of the rows or columns of a letterboxed picture that may have the colour of the page
 MIN_GRID = 0.4  # height of the grid, as a share of the page's
 MIN_PICTURE = 0.1  # sides of the picture of a single-product page, as shares of the page's
 MIN_SPAN = 0.02  # shorter blocks of rows are lines of text, the strip of a scrolled tile is longer
@@ -135,8 +137,8 @@ def find_products(page: Image.Image, min_visible: float = MIN_VISIBLE) -> Page:
     if tiles:
         kept = [tile for tile in tiles if tile.visible >= min_visible and tile.box[3] >= MIN_ASPECT * tile.box[2]]
         return Page("grid", tuple(sorted(kept, key=lambda tile: (tile.box[1], tile.box[0]))))
-    box = _find_single(page)
-    return Page("single", (Tile(box),)) if box else Page("other")
+    tile = _find_single(page)
+    return Page("single", (tile,)) if tile else Page("other")
 
 
 # --- grid pages ------------------------------------------------------------------------------------------------------
@@ -580,10 +582,11 @@ def _sample(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
 # --- single-product pages --------------------------------------------------------------------------------------------
 
 
-def _find_single(page: Image.Image) -> tuple[int, int, int, int] | None:
-    """Box of the one large picture of a page, between the bars of the phone and the app; None if there is none.
+def _find_single(page: Image.Image) -> Tile | None:
+    """The one large picture of a page, between the bars of the phone and the app; None if there is none.
 
-    A page without bars is taken for a picture that somebody has cut out already, unless it is of one flat colour.
+    It is letterboxed in a colour of its own, or lies on the page among texts and buttons. A page without bars is taken
+    for a picture that somebody has cut out already, unless it is of one flat colour.
     """
     pixels = np.asarray(page)
     thin = pixels[:, :: max(1, page.width // 180)].astype(np.int16)
@@ -591,18 +594,40 @@ def _find_single(page: Image.Image) -> tuple[int, int, int, int] | None:
     bottom = page.height - _bar_height(thin[::-1])
     if not top:
         flat = thin.std(axis=(0, 1)).max() < FAINT
-        return None if flat else (0, 0, page.width, page.height)
-    if bottom - top < MIN_PICTURE * page.height:
-        return None
+        return None if flat else Tile((0, 0, page.width, page.height))
     bar = np.median(thin[0], axis=0)
-    first, last = _inside_letterbox(thin[top:bottom], bar)
+    if bottom - top < MIN_PICTURE * page.height:
+        return _find_block(page, bar)
+    first, last = _inside_letterbox(thin[top:bottom], bar, np.inf)  # something may be the phone's volume control
     left, right = 0, page.width
-    if last - first == bottom - top:  # a picture that fits the height may leave room at its sides
-        sides = pixels[top : bottom : max(1, page.height // 180)].transpose(1, 0, 2).astype(np.int16)
-        left, right = _inside_letterbox(sides, bar)
+    if last - first > 0.9 * (bottom - top):  # a picture that fits the height may leave room at its sides
+        rows = pixels[top + first : top + last : max(1, page.height // 180)][1:-1]  # without rests of the bars
+        left, right = _inside_letterbox(rows.transpose(1, 0, 2).astype(np.int16), bar, JPEG_BLOCK)
+    on_page = np.abs(thin[top + first : top + last] - bar).max(axis=2) <= SAME
+    if max((on_page.mean(axis=axis) > 0.99).mean() for axis in (0, 1)) > MAX_EMPTY:
+        return _find_block(page, bar)
     if min((last - first) / page.height, (right - left) / page.width) < MIN_PICTURE:
         return None
-    return left, top + first, right - left, last - first
+    return Tile((left, top + first, right - left, last - first))
+
+
+def _find_block(page: Image.Image, colour: np.ndarray) -> Tile | None:
+    """The largest block on a page of one colour that empty rows and columns separate from all others, if it is full."""
+    shown = _distance(page, tuple(int(value) for value in colour)) > MIN_CONTRAST
+    box = [0, 0, page.width, page.height]
+    for axis, least in ((1, 0.01), (0, 0.5), (1, 0.01)):  # half a column: the next picture may touch with a corner
+        part = shown[box[1] : box[3], box[0] : box[2]].mean(axis=axis) > least
+        start, end = max(_runs(part), key=lambda span: span[1] - span[0], default=(0, 0))
+        box[axis], box[axis + 2] = box[axis] + start, box[axis] + end
+    left, top, right, bottom = box
+    if right - left < MIN_PICTURE * page.width or bottom - top < MIN_PICTURE * page.height:
+        return None
+    if shown[top:bottom, left:right].mean() < 0.5:
+        return None
+    tile = Tile((left, top, right - left, bottom - top))
+    sheet = _Sheet(_distance(page, tuple(int(value) for value in colour)), np.empty(0), 0, MIN_CONTRAST, (top, bottom))
+    radius, contrast = _corner_radius(sheet, [tile])
+    return replace(tile, corner_radius=radius, corners=_rounded(sheet, tile, radius, contrast))
 
 
 def _bar_height(rows: np.ndarray) -> int:
@@ -622,11 +647,12 @@ def _bar_height(rows: np.ndarray) -> int:
     return settled if sharp and (signs > 0).sum() > rim and signs.max() < 0.5 else 0
 
 
-def _inside_letterbox(lines: np.ndarray, bar: np.ndarray) -> Span:
+def _inside_letterbox(lines: np.ndarray, bar: np.ndarray, max_step: float) -> Span:
     """First and last line (rows or columns) of a picture between two flat areas of one colour, near that of the bars.
 
-    lines: (lines, samples, 3) int16. An edge at which the whole line changes is believed. Where the picture is as dark
-    as the area around it, it is taken to be centred, and the outermost thing that can be seen gives its size.
+    lines: (lines, samples, 3) int16. Edges at which the whole line changes are believed, unless something is seen more
+    than `max_step` lines before. Where the picture is as dark as the area around it, it is taken to be centred, and the
+    outermost thing that can be seen gives its size.
     """
     rim = 2 + len(lines) // 300  # where the bar blends into the area
     colour = np.median(lines[rim], axis=0)
@@ -635,11 +661,11 @@ def _inside_letterbox(lines: np.ndarray, bar: np.ndarray) -> Span:
     empty[:rim], empty[-rim:] = empty[rim], empty[-rim - 1]
     if not (empty[0] and empty[-1]) or empty.all() or np.abs(colour - bar).max() > MAX_THEME_STEP:
         return 0, len(lines)
-    whole = np.flatnonzero(((distance > MIN_CONTRAST).mean(axis=1) > 0.5) & ~empty)
-    if len(whole) and abs(whole[0] + whole[-1] + 1 - len(lines)) <= rim:
-        return int(whole[0]), int(whole[-1]) + 1
     shown = np.flatnonzero(~empty)
     margin = int(min(shown[0], len(lines) - 1 - shown[-1]))
+    whole = np.flatnonzero(((distance > MIN_CONTRAST).mean(axis=1) > 0.5) & ~empty)
+    if len(whole) and abs(whole[0] + whole[-1] + 1 - len(lines)) <= rim and whole[0] - margin <= max_step:
+        return int(whole[0]), int(whole[-1]) + 1
     return margin, len(lines) - margin
 
 

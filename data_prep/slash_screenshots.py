@@ -20,6 +20,7 @@ from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -37,10 +38,14 @@ from data_prep.build import (
     print_summary,
     write_dataset,
 )
+from data_prep.duplicates import Looks, group_images, join_equal
 from data_prep.facts import obey_parent
-from data_prep.images import FileImage
+from data_prep.images import FileImage, ImageFacts, describe
 
 QUALITY = 95
+CUT_SUFFIX = ".tile.jpg"
+END_SHARE = 0.5  # of the width
+MIN_SPREAD = 25  # levels; the end of a picture on plain white has less
 FEW_PAGES = 8  # below this a pool takes longer to start than the work
 SUFFIXES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -63,6 +68,14 @@ class TileImage:
         return f"{FileImage(self.root, self.name).key()}|{self.tile}|{QUALITY}"
 
 
+@dataclass(slots=True, frozen=True)
+class Found:
+    """A page with what the upper and the lower end of each of its tiles look like."""
+
+    page: Page
+    ends: list[tuple[ImageFacts, ImageFacts]]
+
+
 def main(argv: list[str] | None = None) -> None:
     """Check the command line, find the products, write the dataset and the boxes, say what was done."""
     parser = make_parser()
@@ -71,8 +84,10 @@ def main(argv: list[str] | None = None) -> None:
         options = options_from(args, "data_prep.slash_screenshots", argv)
         check_output(options)
         names = [(str(root), name) for root in args.input for name in find_pages(root)]
-        pages = find_all(names, options.num_proc)
+        found = find_all(names, options.num_proc)
+        pages = [one if isinstance(one, str) else one.page for one in found]
         rows = list(make_rows(names, pages, args.keep_partial))
+        join_cut_off(rows, [ends for one in found if not isinstance(one, str) for ends in one.ends])
         report = prepare(rows, args.input, pages, options)
         if args.export_boxes:
             write_boxes(args.export_boxes, rows)
@@ -122,7 +137,7 @@ def find_pages(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in files]
 
 
-def find_all(names: Sequence[tuple[str, str]], num_proc: int) -> list[Page | str]:
+def find_all(names: Sequence[tuple[str, str]], num_proc: int) -> list[Found | str]:
     """What is on each page, in order; for a page that cannot be read, why."""
     with tqdm(total=len(names), desc="finding products", unit="page", disable=None) as progress:
         found = []
@@ -132,7 +147,7 @@ def find_all(names: Sequence[tuple[str, str]], num_proc: int) -> list[Page | str
     return found
 
 
-def found_in_processes(names: Sequence[tuple[str, str]], num_proc: int) -> Iterator[Page | str]:
+def found_in_processes(names: Sequence[tuple[str, str]], num_proc: int) -> Iterator[Found | str]:
     """The same, one by one, in `num_proc` processes where that pays."""
     if num_proc <= 1 or len(names) < FEW_PAGES:
         yield from map(find_on_page, names)
@@ -144,12 +159,14 @@ def found_in_processes(names: Sequence[tuple[str, str]], num_proc: int) -> Itera
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def find_on_page(name: tuple[str, str]) -> Page | str:
+def find_on_page(name: tuple[str, str]) -> "Found | str":
     """The products of one page, cut-off ones included, or why the page cannot be read."""
     if Path(name[1]).suffix.lower() not in SUFFIXES:
         return "not a screenshot: its name ends with none of " + ", ".join(sorted(SUFFIXES))
     try:
-        return find_products(open_page(*name), min_visible=0)
+        page = open_page(*name)
+        found = find_products(page, min_visible=0)
+        return Found(found, [ends_of(cut(page, tile)) for tile in found.tiles])
     except PermissionError:
         return "no permission to read it"
     except (ValueError, OSError) as error:
@@ -182,15 +199,44 @@ def make_row(root: str, name: str, kind: str, number: int, tile: Tile, min_visib
     stem, extension = os.path.splitext(name)
     identity = f"{stem}-{number}"
     if tile.visible < min_visible:
-        return Row(f"{identity}.jpg", reject=f"cut off by the edge of the page: {tile.visible:.0%} of it is seen")
+        return Row(
+            f"{identity}{CUT_SUFFIX}", reject=f"cut off by the edge of the page: {tile.visible:.0%} of it is seen"
+        )
     return Row(
-        file=f"{identity}.jpg",
+        file=f"{identity}{CUT_SUFFIX}",
         image=TileImage(root, name, tile),
         id=identity,
         title=f"{stem.split('/')[-1]}{extension}, picture {number}",
         labels={"label": name.split("/")[0]},
         extra={"out_of_stock": tile.out_of_stock, "page": name, "kind": kind, "box": list(tile.box)},
     )
+
+
+def ends_of(picture: Image.Image) -> tuple[ImageFacts, ImageFacts]:
+    """What the upper and the lower end of a picture look like, each END_SHARE of its width high."""
+    width, height = picture.size
+    end = min(height, round(END_SHARE * width))
+    boxes = ((0, 0, width, end), (0, height - end, width, height))
+    return tuple(describe(picture.crop(box), b"") for box in boxes)
+
+
+def join_cut_off(rows: Sequence[Row], ends: Sequence[tuple[ImageFacts, ImageFacts]]) -> None:
+    """Give tiles that share an upper or a lower end one group: the same product, cut off at different heights.
+
+    rows: all rows; those of pages without a tile come without ends. Ends of one colour tell nothing and join nothing.
+    """
+    tiles = [row for row in rows if row.file.endswith(CUT_SUFFIX)]
+    columns = []
+    for side in (0, 1):
+        telling = [index for index, both in enumerate(ends) if both[side].spread >= MIN_SPREAD]
+        looks = Looks.of((ends[index][side] for index in telling), at_most=len(telling))
+        numbers = np.arange(len(tiles)) + len(tiles)  # each its own group
+        numbers[telling] = group_images([b"%d" % index for index in telling], looks)
+        columns.append(numbers)
+    groups = join_equal(columns, len(tiles))
+    first: dict[int, str] = {}
+    for row, group in zip(tiles, groups.tolist(), strict=True):
+        row.group = first.setdefault(group, row.file)
 
 
 def prepare(rows: Sequence[Row], inputs: Sequence[Path], pages: Sequence[Page | str], options: Options) -> Report:

@@ -209,3 +209,21 @@ def test_hand_cropped_tiles_of_real_pages_are_found(shared):
         hits = [max((overlap(box["box"], tile.box) for tile in tiles), default=0) >= 0.9 for box in boxes]
         found, missed = found + sum(hits), missed + len(hits) - sum(hits)
     assert found >= 163 and missed <= 2
+
+
+def test_a_product_that_one_page_cuts_off_is_the_same_as_the_whole_one_on_another(tmp_path):
+    pages = tmp_path / "pages"
+    (pages / "Home").mkdir(parents=True)
+    page, boxes = grid_page(seed=0)
+    page.save(pages / "Home" / "a.png")
+    left, top, width, height = boxes[1]  # the second tile of the first column, scrolled half out of the page
+    cut_off = grid_page(seed=60)[0]
+    header_end = round(240 * page.width / 1080)
+    cut_off.paste("black", (left, header_end, left + width, cut_off.height))
+    hidden = round(0.35 * height)
+    cut_off.paste(page.crop((left, top + hidden, left + width, top + height + 130)), (left, header_end))
+    cut_off.save(pages / "Home" / "b.png")
+    prepare("--input", pages, "--output", tmp_path / "out", "--keep_partial", "0")
+    with (tmp_path / "out" / "rejected.csv").open() as file:
+        reasons = {row["file"]: row["reason"] for row in csv.DictReader(file)}
+    assert any(file.startswith("Home/b-") and "Home/a-" in reason for file, reason in reasons.items())
