@@ -185,7 +185,8 @@ def build_trainer(
         train_dataset=pictures["train"],
         eval_dataset=pictures["validation"],
         compute_metrics=partial(score, ancestors=ancestors, levels=levels),
-        callbacks=[EarlyStoppingCallback(arguments.early_stopping_patience)],
+        # The callback needs what it stops on: a score of each evaluation, and the best checkpoint to go back to.
+        callbacks=[EarlyStoppingCallback(arguments.early_stopping_patience)] if training.load_best_model_at_end else [],
         train_transform=train_transform,
         eval_transform=eval_transform,
     )

@@ -509,6 +509,8 @@ def _corner_radius(sheet: _Sheet, tiles: Sequence[Tile]) -> tuple[int, int]:
     for contrast in (sheet.contrast, sheet.contrast // 2):
         radii = []
         for tile, upper in product(tiles, (True, False)):
+            if tile.box[3] < MIN_ASPECT * tile.box[2]:
+                continue
             offsets = _corner_offsets(sheet, tile, upper, contrast)
             guesses = np.sqrt(offsets.sum(axis=0) / (1 - np.pi / 4))
             good = (0.6 * guesses <= offsets[0]) & (offsets[0] <= 1.2 * guesses) & (offsets[-1] == 0) & (guesses >= 2)

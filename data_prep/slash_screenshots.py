@@ -108,6 +108,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--keep_partial",
         type=share,
+        nargs="?",
+        const=MIN_VISIBLE,
         default=MIN_VISIBLE,
         metavar="SHARE",
         help=f"keep a tile that the page's edge cuts off if so much of its height is seen (default: {MIN_VISIBLE})",
