@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.build import Row, read_rows
 from data_prep.card import read_card
 from data_prep.contact_sheet import Band, Tile
 from data_prep.corrections import Correction
 from data_prep.duplicates import Looks
 from data_prep.facts import FactsCache, check_all
 from data_prep.images import THUMBNAIL_SIDE, ImageFacts
+from data_prep.schema import Row
+from data_prep.storage import read_rows
 
 FINE = "nothing to do"
 GREY_TOLERANCE = 1  # of 255 between the channels of a picture without colour

@@ -22,9 +22,10 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 
-from data_prep.build import PARTIAL_SUFFIX, available_cores, clear_errors
+from data_prep.build import PARTIAL_SUFFIX
 from data_prep.card import table
 from data_prep.checkup import FINE, Checkup, Finding, Proposals, examine, open_dataset, plural
+from data_prep.command import available_cores, clear_errors
 from data_prep.contact_sheet import draw_sheet
 from data_prep.corrections import HEADER
 from data_prep.facts import FactsCache

@@ -27,19 +27,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from data_prep.build import (
-    Options,
-    Report,
-    Row,
-    Source,
-    add_common_arguments,
-    check_output,
-    clear_errors,
-    options_from,
-    print_summary,
-    write_dataset,
-)
+from data_prep.build import check_output, write_dataset
+from data_prep.command import add_common_arguments, clear_errors, options_from, print_summary
 from data_prep.images import file_key
+from data_prep.schema import Options, Report, Row, Source
 
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 PARTS = {"train": "train", "t10k": "test"}  # part of the file name -> split

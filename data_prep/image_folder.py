@@ -25,19 +25,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from data_prep.build import (
-    Options,
-    Report,
-    Row,
-    Source,
-    add_common_arguments,
-    check_output,
-    clear_errors,
-    options_from,
-    print_summary,
-    write_dataset,
-)
+from data_prep.build import check_output, write_dataset
+from data_prep.command import add_common_arguments, clear_errors, options_from, print_summary
 from data_prep.images import FileImage
+from data_prep.schema import Options, Report, Row, Source
 from data_prep.tables import Line, find_encoding, read_table
 
 SPLIT_NAMES = {

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.build import Row
 from data_prep.card import table
 from data_prep.checkup import FINE, Checkup, Finding, Proposals, plural
 from data_prep.contact_sheet import Band
 from data_prep.images import open_split, split_key
+from data_prep.schema import Row
 
 MIN_SHARE_KNOWN = 0.5  # of a column's classes: a model that knows fewer was trained for something else
 MIN_CLASS_ROWS = 5  # cleanlab's thresholds mean nothing for a class with fewer

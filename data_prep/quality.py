@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.build import REJECTED_NAME, Row, kind_of
 from data_prep.card import table
 from data_prep.checkup import FINE, Checkup, Finding, Proposals, most_common, plural
 from data_prep.contact_sheet import Band, Tile
+from data_prep.description import kind_of
 from data_prep.images import BLANK_SPREAD
+from data_prep.schema import Row
 from data_prep.splits import SPLITS
+from data_prep.storage import REJECTED_NAME
 
 EMPTY_SPREAD = 0.5  # of 127.5, standard deviation over the thumbnail: nothing but noise is left
 SMALL_SIDE = 32  # pixels: below this a product is hard to tell even for a person

@@ -35,8 +35,9 @@ from data_prep.addresses import (
     read_page,
     search,
 )
-from data_prep.build import clear_errors, label_problem
+from data_prep.build import label_problem
 from data_prep.collection import Collection
+from data_prep.command import clear_errors
 from data_prep.fetch import Fetcher, Limits, parse_address
 from data_prep.images import ImageFacts, check_image
 from data_prep.public_network import FetchError

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from data_prep import augmented_copies, balance
-from data_prep.build import Options, Row, Source, write_dataset
+from data_prep.build import write_dataset
 from data_prep.card import dataset_fingerprint, read_card
 from data_prep.images import FileImage
+from data_prep.schema import Options, Row, Source
 from tests.drawings import card_of, drawing, fill, rejected_of
 
 TRAIN = {"shirts": 9, "shoes": 4, "hats": 1}

@@ -16,12 +16,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from data_prep import build, facts, images
-from data_prep.build import Options, Row, Source, read_rows, write_dataset
+from data_prep import build, command, facts, images, schema
+from data_prep.build import write_dataset
 from data_prep.card import dataset_fingerprint, read_card
 from data_prep.duplicates import Looks, group_images
 from data_prep.images import DatasetImage, FileImage, check_image
+from data_prep.schema import Options, Row, Source
 from data_prep.splits import keep_given_splits, split_groups
+from data_prep.storage import read_rows
 
 SOURCE = Source(name="Drawn", origin="made by the tests", licence="apache-2.0")
 
@@ -353,7 +355,7 @@ def test_an_existing_output_is_refused_unless_overwritten(tmp_path):
 # --- corrections -----------------------------------------------------------------------------------------------------
 
 
-def correct(tmp_path: Path, lines: list[str], **options) -> build.Report:
+def correct(tmp_path: Path, lines: list[str], **options) -> schema.Report:
     """Prepare forty rows with a corrections file."""
     rows = make_rows(tmp_path / "input", 40)
     path = tmp_path / "corrections.csv"
@@ -445,7 +447,7 @@ def test_a_full_disk_is_one_clear_message(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(build, "write_staging", fill)
     parser = argparse.ArgumentParser(prog="prepare")
-    with pytest.raises(SystemExit) as stop, build.clear_errors(parser):
+    with pytest.raises(SystemExit) as stop, command.clear_errors(parser):
         write_dataset(make_rows(tmp_path / "input", 6), SOURCE, Options(tmp_path / "out"))
     assert stop.value.code == 1
     assert capsys.readouterr().err.startswith("prepare: error: the disk is full")
@@ -470,7 +472,8 @@ SLOW_SCRIPT = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from data_prep.build import Options, Row, Source, write_dataset
+from data_prep.schema import Options, Row, Source
+from data_prep.build import write_dataset
 from data_prep.images import FileImage
 
 class Slow(FileImage):

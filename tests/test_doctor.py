@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from data_prep import balance, checkup, doctor, kaggle_fashion
-from data_prep.build import Options, Row, Source, write_dataset
+from data_prep.build import write_dataset
 from data_prep.contact_sheet import MAX_TILES, WIDTH, Band, Tile, draw_sheet
 from data_prep.images import FileImage
+from data_prep.schema import Options, Row, Source
 from tests.drawings import drawing, fill
 from tests.make_tiny_model import COLOUR_FOR_LABEL, write_tiny_model
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from drawings import card_of, drawing, fill, rejected_of, rows_of
 
-from data_prep import build, image_folder, merge
+from data_prep import build, image_folder, merge, schema
 from data_prep.images import FileImage
 from data_prep.prepared import load_prepared
 
@@ -29,7 +29,7 @@ def make_catalogue(folder: Path, first_seed: int = 500) -> Path:
     """A prepared dataset with two label columns and a column of its own."""
     root = fill(folder.with_name(f"{folder.name}-in"), {f"{n}.jpg": first_seed + n for n in range(20)})
     rows = [
-        build.Row(
+        schema.Row(
             file=f"{n}.jpg",
             image=FileImage(str(root), f"{n}.jpg"),
             id=str(n),
@@ -39,7 +39,7 @@ def make_catalogue(folder: Path, first_seed: int = 500) -> Path:
         )
         for n in range(20)
     ]
-    source = build.Source(
+    source = schema.Source(
         name="Catalogue",
         origin="tests",
         licence="mit",
@@ -47,7 +47,7 @@ def make_catalogue(folder: Path, first_seed: int = 500) -> Path:
         stratify_by="articleType",
         features={"stamped": datasets.Value("bool")},
     )
-    build.write_dataset(rows, source, build.Options(folder))
+    build.write_dataset(rows, source, schema.Options(folder))
     return folder
 
 
