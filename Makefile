@@ -2,13 +2,23 @@
 PYTHON ?= python3
 PIP = .venv/bin/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint clean
+.PHONY: demo app test test-browser lint clean
 
 demo: .venv/predict-ready  ## classify the pictures in examples/ with the shipped model
 	.venv/bin/python predict.py --image_path examples
 
+app: .venv/app-ready  ## the page and the REST API on http://127.0.0.1:7860
+	.venv/bin/python -m app.server
+
+app/results/leaderboard.csv: results/leaderboard.csv  ## the copy that goes to the Space
+	cp $< $@
+
 test: .venv/dev-ready  ## run the test suite; the tests marked real_data run where ../shared/data is present
 	.venv/bin/python -m pytest
+
+test-browser: .venv/dev-ready  ## use the page in Chromium; screenshots in runs/screenshots
+	@test -x /usr/bin/chromium || { echo "Chromium is missing; install it: sudo apt-get install -y chromium"; exit 1; }
+	.venv/bin/python -m pytest -m browser tests/test_browser.py
 
 lint: .venv/dev-ready
 	.venv/bin/ruff check .
@@ -20,10 +30,14 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/predict-ready: app/requirements.txt | .venv/bin/python
-	$(PIP) -r app/requirements.txt
+.venv/predict-ready: requirements-predict.txt app/requirements.txt | .venv/bin/python
+	$(PIP) -r requirements-predict.txt
 	touch $@
 
-.venv/dev-ready: requirements-dev.txt requirements.txt app/requirements.txt | .venv/bin/python
+.venv/app-ready: requirements-app.txt app/requirements.txt | .venv/bin/python
+	$(PIP) -r requirements-app.txt
+	touch $@
+
+.venv/dev-ready: requirements-dev.txt requirements.txt requirements-app.txt app/requirements.txt | .venv/bin/python
 	$(PIP) -r requirements-dev.txt
 	touch $@

@@ -11,6 +11,10 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms import v2
 
+from augment_phone import PhoneCameraEach, ReplaceBackgroundEach
+from augment_policies import NARROW, RAND_OPERATIONS, RAND_STRENGTH, WIDE, RandomOperationsEach
+from mixing import RandomErasingEach
+
 ROTATION_DEGREES = 10
 SCALE_RANGE = (0.85, 1.2)
 MAX_SHIFT = 0.08
@@ -55,11 +59,23 @@ class RandomColourEach(v2.Transform):
         return torch.empty(len(batch), 1, 1, 1, device=batch.device, dtype=batch.dtype).uniform_(-1, 1)
 
 
-AUGMENTATIONS = {"none": [], "basic": [RandomAffineEach(), RandomColourEach()]}
+AUGMENTATIONS = {
+    "none": [],
+    "basic": [RandomAffineEach(), RandomColourEach()],
+    "trivial": [RandomAffineEach(), RandomOperationsEach(WIDE)],
+    "rand": [RandomAffineEach(), RandomOperationsEach(NARROW, RAND_OPERATIONS, RAND_STRENGTH)],
+    "phone": [ReplaceBackgroundEach(), PhoneCameraEach()],
+}
 
 
-def batch_transforms(augment: str, mean: list[float], std: list[float]) -> tuple[v2.Transform, v2.Transform]:
-    """Transforms for training and for evaluation: (batch, 3, h, w) uint8 to normalised float32."""
+def batch_transforms(
+    augment: str, mean: list[float], std: list[float], random_erasing: float = 0.0
+) -> tuple[v2.Transform, v2.Transform]:
+    """Transforms for training and for evaluation: (batch, 3, h, w) uint8 to normalised float32.
+
+    random_erasing: share of the training pictures that lose a box.
+    """
     to_float = v2.ToDtype(torch.float32, scale=True)
     normalise = v2.Normalize(mean=mean, std=std)
-    return v2.Compose([to_float, *AUGMENTATIONS[augment], normalise]), v2.Compose([to_float, normalise])
+    changes = [*AUGMENTATIONS[augment], *([RandomErasingEach(random_erasing)] if random_erasing else [])]
+    return v2.Compose([to_float, *changes, normalise]), v2.Compose([to_float, normalise])

@@ -36,8 +36,8 @@ def write_model_folder(trainer: Trainer, arguments, command: str, scores: dict[s
     folder = Path(trainer.args.output_dir)
     trainer.model.save_pretrained(folder)
     _write_json(folder / "preprocessor_config.json", preprocessor_config(trainer))
-    training = _public(trainer.args.to_sanitized_dict())
-    _write_json(folder / "arguments.json", {"command": command, **asdict(arguments), "training": training})
+    given = {**asdict(arguments), **asdict(trainer.recipe), "training": _public(trainer.args.to_sanitized_dict())}
+    _write_json(folder / "arguments.json", {"command": command, **given})
     (folder / "README.md").write_text(_card(trainer, arguments, command, scores), encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
-"""Write predictions as a table, as JSON lines or as CSV, one row a picture as it comes.
+"""Write predictions as a table, as JSON lines, as CSV or as Parquet, one row a picture as it comes.
 
-    with open_output(Path("results.csv")) as output:
-        write_csv(rows, output, top_k=1)
+    write_csv(rows, sys.stdout, top_k=1)
+    save(rows, Path("results.parquet"), "parquet", top_k=5)  # the file appears when it is complete
 
 Every writer takes pairs of a name and an app.classifier.Prediction.
 """
@@ -10,43 +10,60 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
 
 from app.classifier import Prediction
+from inputs import InputError
+from journal import Row
 
-FORMAT_FOR_SUFFIX = {".jsonl": "jsonl", ".csv": "csv", ".txt": "table"}
-CSV_COLUMNS = ("image_path", "label", "confidence", "category_path", "status", "error")
+FORMAT_FOR_SUFFIX = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet", ".txt": "table"}
+CSV_COLUMNS = (
+    *("image_path", "label", "confidence", "category_path", "status", "best_label", "best_confidence"),
+    *("unknown_score", "error"),
+)
 PATH_SEPARATOR = " > "
-CONFIDENCE_DIGITS = 6
+DIGITS = 6
 NAME_WIDTH = (12, 30)  # least and most columns for a picture's name: 100 less the longest path of the fashion model
 ROWS_TO_FIT = 8  # the table's first column fits the names in so many rows
-
-Row = tuple[str, Prediction]
+ROWS_IN_GROUP = 10_000  # of a Parquet file; so many are in memory at once
 
 
 @contextmanager
-def open_output(path: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that gets its name only when it is complete.
+def standard_output() -> Iterator[TextIO]:
+    """File names that are not valid UTF-8 come out as the escape \\udcXX, which JSON reads as the same name."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    yield sys.stdout
+    sys.stdout.flush()
 
-    File names that are not valid UTF-8 come out as the escape \\udcXX, which JSON reads as the same name.
-    """
-    if path is None:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside the wanted one to write to; it gets its name only when it is complete."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with open(partial, "w", encoding="utf-8", errors="backslashreplace", newline="") as output:
-            yield output
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def save(rows: Iterable[Row], path: Path, file_format: str, top_k: int) -> None:
+    with replacing(path) as partial:
+        if file_format == "parquet":
+            write_parquet(rows, partial, top_k)
+        else:
+            save_text(lambda output: WRITERS[file_format](rows, output, top_k), partial)
+
+
+def save_text(write: Callable[[TextIO], object], path: Path) -> object:
+    """What `write` returns."""
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as output:
+        return write(output)
 
 
 def write_table(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
@@ -66,47 +83,94 @@ def write_table(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
 
 
 def describe(prediction: Prediction) -> str:
+    """One line in the words of somebody who fills a catalogue."""
     if prediction.status == "error":
         return f"error: {prediction.error}"
     levels = zip(prediction.category_path, prediction.path_confidences, strict=True)
-    return PATH_SEPARATOR.join(f"{category} {confidence:.0%}" for category, confidence in levels)
+    path = PATH_SEPARATOR.join(f"{category} {confidence:.0%}" for category, confidence in levels)
+    if prediction.status == "ok":
+        return path
+    best = f"{prediction.top_k[0].label} {prediction.top_k[0].confidence:.0%}"
+    if prediction.status == "unknown":
+        return f"not a product this model knows (nearest: {best})"
+    return f"please check: {path or 'not sure'} (perhaps {best})"
 
 
 def write_jsonl(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
     """One object a picture."""
-    for name, prediction in rows:
-        row = {
-            "image_path": name,
-            "label": prediction.label,
-            "confidence": rounded(prediction.confidence),
-            "category_path": prediction.category_path,
-            "top_k": [
-                {"label": label, "confidence": rounded(confidence)} for label, confidence in prediction.top_k[:top_k]
-            ],
-            "status": prediction.status,
-            "error": prediction.error,
-        }
-        print(json.dumps(row, ensure_ascii=False), file=output, flush=True)
+    for row in rows:
+        print(json.dumps(as_object(row, top_k), ensure_ascii=False), file=output, flush=True)
+
+
+def as_object(row: Row, top_k: int) -> dict:
+    name, prediction = row
+    return {
+        "image_path": name,
+        "label": prediction.label,
+        "confidence": rounded(prediction.confidence),
+        "category_path": prediction.category_path,
+        "path_confidences": [rounded(confidence) for confidence in prediction.path_confidences],
+        "top_k": [
+            {"label": label, "confidence": rounded(confidence)} for label, confidence in prediction.top_k[:top_k]
+        ],
+        "prediction_set": prediction.prediction_set,
+        "status": prediction.status,
+        "unknown_score": rounded(prediction.unknown_score),
+        "error": prediction.error,
+    }
 
 
 def write_csv(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
-    """One row a picture with its best label; top_k is not in the columns."""
+    """One line a picture; of the labels only the best, which `label` is too where the status is ok."""
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for name, prediction in rows:
         path = PATH_SEPARATOR.join(prediction.category_path)
-        confidence = rounded(prediction.confidence)
-        writer.writerow([name, prediction.label, confidence, path, prediction.status, prediction.error])
+        best, best_confidence = prediction.top_k[0] if prediction.top_k else (None, None)
+        answer = (prediction.label, rounded(prediction.confidence), path, prediction.status)
+        more = (best, rounded(best_confidence), rounded(prediction.unknown_score), prediction.error)
+        writer.writerow([name, *answer, *more])
         output.flush()
+
+
+def write_parquet(rows: Iterable[Row], path: Path, top_k: int) -> None:
+    """The columns of the JSON lines; lists stay lists."""
+    check_parquet()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    scored = pa.struct([("label", pa.string()), ("confidence", pa.float64())])
+    types = {"confidence": pa.float64(), "unknown_score": pa.float64(), "top_k": pa.list_(scored)}
+    types |= {"category_path": pa.list_(pa.string()), "path_confidences": pa.list_(pa.float64())}
+    types |= {"prediction_set": pa.list_(pa.string())}
+    names = as_object(("", Prediction()), 1)
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
+    objects = (as_object((storable(name), prediction), top_k) for name, prediction in rows)
+    with pq.ParquetWriter(path, schema) as writer:
+        while group := list(islice(objects, ROWS_IN_GROUP)):
+            writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def check_parquet() -> None:
+    """Raises InputError where pyarrow is missing."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise InputError("Parquet files need the package pyarrow: pip install pyarrow") from None
 
 
 WRITERS = {"table": write_table, "jsonl": write_jsonl, "csv": write_csv}
 
 
-def rounded(confidence: float | None) -> float | None:
-    return None if confidence is None else round(confidence, CONFIDENCE_DIGITS)
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)
 
 
 def printable(name: str) -> str:
     """A name that cannot steer the terminal or break the table."""
     return "".join(character if character.isprintable() else "?" for character in name)
+
+
+def storable(name: str) -> str:
+    """A name that is valid UTF-8, as Parquet needs."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,7 +1,9 @@
 """Classify product pictures from the command line.
 
     python predict.py --image_path shirt.jpg
-    python predict.py --image_path photos/ @more.txt --format jsonl --output results.jsonl
+    python predict.py --image_path photos/ shop.zip @more.txt --output results.jsonl
+    python predict.py --image_path catalogue.parquet --output results.parquet --resume
+    python predict.py --image_path test.csv --submission sample_submission.csv --output submission.csv
 
 The first prints the category path with the confidence at each level; every option is explained by --help.
 """
@@ -11,33 +13,36 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy then loads 0.07 s sooner; nothing here needs its threads
 
 import argparse
+import hashlib
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice, tee
+from itertools import chain, count, islice, tee
 from pathlib import Path
 
-from app.classifier import BATCH_SIZE, Classifier, ModelError
-from inputs import Input, ListError, check_list, find_images, is_list
-from outputs import FORMAT_FOR_SUFFIX, WRITERS, Row, open_output, printable
+from app.classifier import Classifier, ModelError
+from app.ensemble import load_models
+from inputs import Input, InputError, Source, find_images, is_address, is_archive
+from journal import Journal, Row
+from outputs import WRITERS, printable, replacing, save, save_text, standard_output
+from predict_options import can_be_read_twice, parse_arguments
 
-MODELS = Path(__file__).resolve().parent / "app" / "models"
-DEFAULT_MODEL = "fashion"
-TOP_K = {"table": 1, "jsonl": 5, "csv": 1}  # unless the user says how many; csv has columns for one only
 FEW_IMAGES = 8  # no progress bar for so few
 MAX_REPORTED_ERRORS = 20
 MAX_KINDS = 6
+MAX_STEM = 60  # characters of a picture's name in the name of its explanation
+MODEL_FILES = ("model*.onnx", "*.json")  # what an answer depends on
+STATUS_WORDS = {"ok": "ok", "review": "to check", "unknown": "not known to the model", "error": "failed"}
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code: 0 all pictures were classified, 1 some failed, 2 wrong usage or an unusable model."""
-    parser = build_parser()
-    args = parse_arguments(parser, argv)
+    parser, args = parse_arguments(argv, __doc__.splitlines()[0])
     try:
         counts = run(args)
-    except ModelError as error:
+    except (ModelError, InputError) as error:
         parser.exit(EXIT_USAGE, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -52,133 +57,159 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> Counter:
     """Classify and write; returns the number of pictures by status."""
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # remarks on metadata that is not used
-    left_out, counts = Counter(), Counter()
-    inputs = find_images(args.image_path, left_out)
-    peeked = list(islice(inputs, FEW_IMAGES + 1))
-    classifier = Classifier.load(args.model, workers=1 if len(peeked) == 1 else None)
-    rows = classify(classifier, chain(peeked, inputs), args.top_k, args.batch_size)
-    rows = report_errors(rows, counts, show=args.output is not None)
-    with open_output(args.output) as output:
-        WRITERS[args.format](with_progress(rows, args, len(peeked)), output, args.top_k)
+    left_out = Counter()
+    inputs = find_images(args.image_path, left_out, args.image_column)
+    counts = to_file(args, inputs) if args.output else to_standard_output(args, inputs)
     print_summary(left_out, counts)
     return counts
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="predict.py", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--image_path",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="PATH",
-        help="pictures, folders (searched to the bottom, hidden files left out) and @FILE, a text file of paths",
-    )
-    parser.add_argument(
-        "--model", default=DEFAULT_MODEL, help="a model folder, or the name of one in app/models (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--top_k",
-        type=positive_int,
-        help="labels per picture in jsonl (default: 5) and in the table (default: 1); csv has one",
-    )
-    parser.add_argument(
-        "--format", choices=sorted(WRITERS), help="default: by the ending of --output (.jsonl, .csv, .txt), else table"
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="write here instead of to standard output; the file appears when complete",
-    )
-    parser.add_argument(
-        "--batch_size",
-        type=positive_int,
-        default=BATCH_SIZE,
-        help="pictures a core works on at once (default: %(default)s)",
-    )
-    return parser
+def to_standard_output(args: argparse.Namespace, inputs: Iterable[Input]) -> Counter:
+    counts = Counter()
+    with standard_output() as output:
+        WRITERS[args.format](counted(classified(args, inputs), counts), output, args.top_k)
+    return counts
 
 
-def positive_int(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def parse_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
-    """Everything that can be checked before the model is loaded; args.model becomes a folder, args.format is set."""
-    args = parser.parse_args(argv)
-    for argument in args.image_path:
+def to_file(args: argparse.Namespace, inputs: Iterable[Input]) -> Counter:
+    """Row by row into the journal, which survives an interruption, and from there into the file."""
+    sample = read_sample(args)
+    with Journal(args.output.with_name(f"{args.output.name}.partial"), settings(args), args.resume) as journal:
         try:
-            if is_list(argument):
-                check_list(argument)
-        except ListError as error:
-            parser.error(str(error))
-    if args.output:
-        check_output(parser, args)
-    args.format = args.format or "table"
-    args.top_k = args.top_k or TOP_K[args.format]
-    args.model = find_model(parser, args.model)
-    return args
+            for name, prediction in classified(args, journal.skip_done(inputs), journal.done):
+                journal.append(name, prediction)
+                report(name, prediction, journal.counts)
+        except KeyboardInterrupt:
+            print(f"stopped after {journal.done:,} pictures; the same command with --resume goes on", file=sys.stderr)
+            raise
+        if sample is None:
+            save(journal.rows(), args.output, args.format, args.top_k)
+        else:
+            journal.counts["error"] = write_submission(sample, journal, args.output)
+        journal.remove()
+        return journal.counts
 
 
-def check_output(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    args.output = args.output.resolve()
-    if args.output.exists() and not args.output.is_file():
-        parser.error(f"--output {args.output} is not a regular file")
-    if not args.output.parent.is_dir():
-        parser.error(f"--output: there is no folder {args.output.parent}; make it first")
-    args.format = args.format or FORMAT_FOR_SUFFIX.get(args.output.suffix.lower())
-    if args.format is None:
-        endings = ", ".join(FORMAT_FOR_SUFFIX)
-        parser.error(f"--output {args.output.name}: give --format, or a name that ends with {endings}")
+def read_sample(args: argparse.Namespace):
+    """The checked submission.Sample of --submission, None without."""
+    if args.submission is None:
+        return None
+    from submission import Sample
+
+    sample = Sample(args.submission)
+    if can_be_read_twice(args):
+        sample.check_names(name for name, _ in find_images(args.image_path, Counter(), args.image_column))
+    return sample
 
 
-def find_model(parser: argparse.ArgumentParser, name: str) -> Path:
-    """A folder as it is given, else the one of that name in app/models."""
-    if Path(name).is_dir():
-        return Path(name)
-    if Path(name).name == name and (MODELS / name).is_dir():
-        return MODELS / name
-    shipped = sorted(folder.name for folder in MODELS.iterdir() if folder.is_dir()) if MODELS.is_dir() else []
-    parser.error(f"--model {name!r}: no such folder; in app/models there is: {', '.join(shipped) or 'nothing'}")
+def write_submission(sample, journal: Journal, path: Path) -> int:
+    """Returns how many ids have no answer."""
+    with replacing(path) as partial:
+        failed = save_text(lambda output: sample.write(journal.rows(), output), partial)
+    print(f"{path.name}: {len(sample.labels):,} rows in the order of {sample.path}", file=sys.stderr)
+    if failed:
+        names = ", ".join(failed[:MAX_KINDS])
+        print(f"{len(failed)} ids without an answer keep the sample's label: {names}", file=sys.stderr)
+    return len(failed)
 
 
-def classify(classifier: Classifier, inputs: Iterable[Input], top_k: int, batch_size: int) -> Iterator[Row]:
-    """Each picture's name with what the model says, in the order of `inputs`."""
-    for_names, for_sources = tee(inputs)
-    predictions = classifier.stream((source for _, source in for_sources), top_k, batch_size)
-    return zip((name for name, _ in for_names), predictions, strict=True)
+def settings(args: argparse.Namespace) -> dict:
+    """What a row depends on besides its picture."""
+    names = ("top_k", "tta", "precision", "image_column")
+    return {"model": [fingerprint(model) for model in args.models]} | {name: getattr(args, name) for name in names}
 
 
-def report_errors(rows: Iterable[Row], counts: Counter, show: bool) -> Iterator[Row]:
-    """Pass the rows on, count them by status, and show the first errors where the rows go to a file."""
-    clear_line = "\r\x1b[K" if sys.stderr.isatty() else ""  # there may be half a progress bar
-    for name, prediction in rows:
-        counts[prediction.status] += 1
-        if show and prediction.error and counts["error"] <= MAX_REPORTED_ERRORS:
-            print(f"{clear_line}{printable(name)}: {prediction.error}", file=sys.stderr)
+def fingerprint(model: Path) -> str:
+    """The folder's name with a short hash of the files that make its answers."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in MODEL_FILES for path in model.glob(pattern)):
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"{model.resolve().name} {digest.hexdigest()[:12]}"
+
+
+def classified(args: argparse.Namespace, inputs: Iterable[Input], done: int = 0) -> Iterator[Row]:
+    """Each picture's name with what the model says, in the order of `inputs`. done: how many came before."""
+    if args.engine == "ray":
+        from predict_ray import classify_on_cluster
+
+        return with_progress(classify_on_cluster(args, inputs, done), args, done)
+    inputs = iter(inputs)
+    peeked = list(islice(inputs, FEW_IMAGES + 1))
+    rows = classify(args, chain(peeked, inputs), len(peeked) == 1, done)
+    return with_progress(rows, args, done) if len(peeked) > FEW_IMAGES else rows
+
+
+def classify(args: argparse.Namespace, inputs: Iterable[Input], is_single: bool, done: int) -> Iterator[Row]:
+    model = load_models(args.models, args.precision, args.device, workers=1 if is_single else None)
+    if any(map(is_address, args.image_path)):
+        from remote import fetch_ahead
+
+        inputs = fetch_ahead(inputs)
+    given, images = tee(inputs)
+    predictions = model.stream((source for _, source in images), args.top_k, args.batch_size, args.tta)
+    numbers = count(done + 1)
+    if args.explain:
+        args.explain.mkdir(parents=True, exist_ok=True)
+    for (name, source), prediction in zip(given, predictions, strict=True):
+        number = next(numbers)
+        if args.explain and prediction.top_k:
+            draw_explanation(model, source, prediction.top_k[0].label, explanation_path(args.explain, number, name))
         yield name, prediction
 
 
-def with_progress(rows: Iterable[Row], args: argparse.Namespace, peeked: int) -> Iterable[Row]:
+def draw_explanation(classifier: Classifier, source: Source, label: str, path: Path) -> None:
+    from app.explain import heat_map, overlay
+
+    padded = classifier.preprocessor.get("do_pad_to_square", False)
+    overlay(source, heat_map(classifier, source, label), padded).save(path)
+
+
+def explanation_path(folder: Path, number: int, name: str) -> Path:
+    """Numbered, because two folders may hold pictures of one name."""
+    stem = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in Path(name).stem)
+    return folder / f"{number:04d}_{stem[:MAX_STEM]}.png"
+
+
+def counted(rows: Iterable[Row], counts: Counter) -> Iterator[Row]:
+    for name, prediction in rows:
+        counts[prediction.status] += 1
+        yield name, prediction
+
+
+def report(name: str, prediction, counts: Counter) -> None:
+    """Show the first errors where the rows go to a file."""
+    if prediction.error and counts["error"] <= MAX_REPORTED_ERRORS:
+        clear_line = "\r\x1b[K" if sys.stderr.isatty() else ""  # there may be half a progress bar
+        print(f"{clear_line}{printable(name)}: {prediction.error}", file=sys.stderr)
+
+
+def with_progress(rows: Iterable[Row], args: argparse.Namespace, done: int) -> Iterable[Row]:
     """A progress bar where somebody watches and the rows themselves are not on the screen."""
-    if peeked <= FEW_IMAGES or not sys.stderr.isatty() or (args.output is None and sys.stdout.isatty()):
+    if not sys.stderr.isatty() or (args.output is None and sys.stdout.isatty()):
         return rows
     from tqdm import tqdm  # takes as long to import as a picture to classify
 
-    return tqdm(rows, total=sum(1 for _ in find_images(args.image_path, Counter())), unit=" images")
+    return tqdm(rows, total=count_images(args), initial=done, unit=" images")
+
+
+def count_images(args: argparse.Namespace) -> int | None:
+    """None where counting would mean to read everything."""
+    slow = (argument for argument in args.image_path if is_address(argument) or is_archive(argument))
+    if not can_be_read_twice(args) or any(not argument.lower().endswith(".zip") for argument in slow):
+        return None
+    return sum(1 for _ in find_images(args.image_path, Counter(), args.image_column))
 
 
 def print_summary(left_out: Counter, counts: Counter) -> None:
-    """What is not in the rows: files that were not looked at, and how many pictures failed."""
-    kinds = [f"{number} {kind}" for kind, number in left_out.most_common() if number]
+    """What is not in the rows: files that were not looked at, and how many pictures came out how."""
+    kinds = [f"{number:,} {kind}" for kind, number in left_out.most_common() if number]
     if kinds:
         more = f" and {len(kinds) - MAX_KINDS} other kinds" if len(kinds) > MAX_KINDS else ""
-        print(f"left out of the folders: {', '.join(kinds[:MAX_KINDS])}{more}", file=sys.stderr)
-    if counts["error"]:
-        print(f"{counts['error']} of {counts.total()} images failed", file=sys.stderr)
+        print(f"left out: {', '.join(kinds[:MAX_KINDS])}{more}", file=sys.stderr)
+    if counts.total() > 1:
+        parts = [f"{counts[status]:,} {words}" for status, words in STATUS_WORDS.items() if counts[status]]
+        print(f"{counts.total():,} images: {', '.join(parts)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

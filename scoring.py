@@ -12,12 +12,15 @@ CALIBRATION_BINS = 15
 TOP_K = 5
 
 
-def score(probabilities: np.ndarray, truth: np.ndarray, groups: Sequence[str], names: Sequence[str]) -> dict:
+def score(
+    probabilities: np.ndarray, truth: np.ndarray, groups: Sequence[str], names: Sequence[str], seed: int = 42
+) -> dict:
     """Accuracy, top-5, macro-F1 and each class's precision, recall and F1, all with 95% intervals.
 
-    probabilities: (rows, classes) float64. truth: (rows,) class ids. groups: each row's duplicate group.
+    probabilities: (rows, classes) float64. truth: (rows,) class ids. groups: each row's duplicate group. names: of the
+    classes. seed: of the bootstrap.
     """
-    weights = group_resamples(groups, truth)
+    weights = group_resamples(groups, truth, seed)
     predicted = probabilities.argmax(axis=1)
     k = min(TOP_K, probabilities.shape[1])
     in_top_k = (np.argpartition(-probabilities, k - 1, axis=1)[:, :k] == truth[:, None]).any(axis=1)

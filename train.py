@@ -5,12 +5,21 @@
 
 Any TrainingArguments follow, such as `--num_train_epochs 3 --report_to wandb`; `--resume_from_checkpoint True` goes on
 after an interruption. The output folder is a complete Hugging Face model with `model.onnx` beside it.
+
+    python train.py --ema 0.999 --mixup 0.2 --augment trivial ... # the recipe's options, see recipe.py
+    python train.py --pretrained runs/big --freeze_backbone 1 ... # from weights for other labels
+    python train.py --teacher runs/big --model mobilenet_v2 ...   # distillation, see distillation.py
+    python train.py --folds 5 ...                                 # out-of-fold predictions, see folds.py
+    python train.py --report_to wandb ...                         # or trackio, see tracking.py
+    python train.py --streaming --dataset hf://datasets/me/x ...  # Parquet shards without a copy, see streaming.py
+    torchrun --nproc_per_node 2 train.py ...                      # two GPUs; on two machines, in each of them:
+    torchrun --nnodes 2 --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HOST:29500 train.py ...
 """
 
-import os
 import shlex
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -27,45 +36,46 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import is_torch_tf32_available
 
-from augment import AUGMENTATIONS, batch_transforms
+from augment import batch_transforms
+from data_prep.card import dataset_fingerprint
 from data_prep.prepared import DatasetError, load_prepared, taxonomy_of
+from distillation import Teacher, TeacherError
 from export import CHECKED_IMAGES, ExportFailed, export_onnx
-from image_data import CataloguePictures, cached_pixels, collate
+from folds import check_folds, cross_validate
+from image_data import CataloguePictures, bytes_to_cache, cached_pixels, collate
 from model_folder import write_model_folder
-from models import MODELS, ModelNotAvailable, build_model, checkpoint_of, normalisation_of
-from trainer import CatalogueTrainer, score
+from models import MODELS, ModelNotAvailable, checkpoint_of, normalisation_of
+from preflight import CannotWrite, NoCheckpoint, check_room, check_writable, checkpoint_to_resume, newest_checkpoint
+from recipe import TRAINING_DEFAULTS, Recipe
+from streaming import (
+    StreamedPictures,
+    StreamedSplit,
+    collate_rows,
+    open_shards,
+    shards_fingerprint,
+    shards_taxonomy,
+    streamed_splits,
+)
+from tracking import TrackingError, check_tracking, finish_tracking, start_tracking
+from trainer import CatalogueTrainer, TrainingDiverged, score
+from warm_start import start_model
 
-# TrainingArguments that train well here; any of them can be given on the command line.
-DEFAULTS = {
-    "num_train_epochs": 12,
-    "per_device_train_batch_size": 64,
-    "per_device_eval_batch_size": 128,
-    "learning_rate": None,  # the model's own, from models.py
-    "weight_decay": 0.05,
-    "lr_scheduler_type": "cosine",
-    "warmup_steps": 0.1,
-    "label_smoothing_factor": 0.1,
-    "optim": "adamw_torch_fused",
-    "eval_strategy": "epoch",
-    "save_strategy": "epoch",
-    "save_total_limit": 2,
-    "load_best_model_at_end": True,
-    "metric_for_best_model": "accuracy",
-    "logging_steps": 50,
-}
 # What CatalogueTrainer needs; not the user's to change.
 FIXED = {
     "remove_unused_columns": False,
     "label_names": ["labels", "coarser_labels"],
-    "ddp_find_unused_parameters": False,
 }
+WEIGHTS_WITH_SMOOTHING = (
+    "note: with --class_weights and label smoothing each picture's whole loss has the weight of its class; torch's own "
+    "loss would give the smoothed part the weights of the other classes (pytorch#104776)"
+)
 
 
 @dataclass
 class Arguments:
-    """What to train on what; how is up to TrainingArguments."""
+    """What to train on what; how is up to Recipe and TrainingArguments."""
 
     dataset: str = field(metadata={"help": "folder that a data_prep module wrote"})
     model: str = field(
@@ -75,7 +85,6 @@ class Arguments:
     pretrained: str | None = field(default=None, metadata={"help": "weights to start from: local folder or Hub id"})
     from_scratch: bool = field(default=False, metadata={"help": "start without pretrained weights"})
     image_size: int | None = field(default=None, metadata={"help": "side of the model's input in pixels"})
-    augment: str = field(default="basic", metadata={"help": "training augmentation", "choices": list(AUGMENTATIONS)})
     early_stopping_patience: int = field(
         default=5, metadata={"help": "stop after so many evaluations without a better validation accuracy"}
     )
@@ -83,45 +92,95 @@ class Arguments:
     cache_dir: str | None = field(
         default=None, metadata={"help": "folder for decoded pictures; default: cache/ in the dataset's folder"}
     )
+    folds: int = field(default=0, metadata={"help": "cross-validate: so many trainings on train and validation"})
+    fold: int | None = field(default=None, metadata={"help": "train this one of the --folds alone, from 0"})
+    streaming: bool = field(
+        default=False, metadata={"help": "--dataset is Parquet shards: a folder, hf://, s3:// or another address"}
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = HfArgumentParser((Arguments, TrainingArguments), description=__doc__.splitlines()[0])
-    arguments, training = parse(parser, argv)
+    parser = HfArgumentParser((Arguments, Recipe, TrainingArguments), description=__doc__.splitlines()[0])
+    arguments, recipe, training = parse(parser, argv)
+    command = shlex.join(["python", "train.py", *(sys.argv[1:] if argv is None else argv)])
+    train_one = partial(train_model, arguments=arguments, recipe=recipe, command=command)
     try:
-        check_writable(Path(training.output_dir))
-        dataset = load_prepared(arguments.dataset, arguments.label, ["train", "validation"])
-        set_seed(training.seed)
-        model = start_model(arguments, dataset)
-    except (DatasetError, ModelNotAvailable) as error:
+        check_tracking(training)
+        check_folds(arguments)
+        dataset = open_dataset(arguments, recipe)
+        if arguments.folds:
+            cross_validate(dataset, arguments, training, train_one)
+        else:
+            train_one(dataset, training)
+    except (CannotWrite, DatasetError, ModelNotAvailable, NoCheckpoint, TeacherError, TrackingError) as error:
         parser.error(str(error))
-    pictures = decode_splits(dataset, arguments, model.config)
-    trainer = build_trainer(model, dataset, pictures, arguments, training)
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(parser, training))
+
+
+def train_model(
+    dataset: DatasetDict | dict[str, StreamedSplit],
+    training: TrainingArguments,
+    choose: Callable[[dict], dict] = dict,
+    *,
+    arguments: Arguments,
+    recipe: Recipe,
+    command: str,
+) -> CatalogueTrainer:
+    """One training from its first check to the finished model folder.
+
+    choose: makes of the pictures of the dataset's splits those to train on and those to evaluate on.
+    """
+    cache = cache_folder(arguments, training)
+    check_writable(Path(training.output_dir), "--output_dir")
+    check_writable(cache, "--cache_dir")
+    checkpoint = checkpoint_to_resume(training)
+    set_seed(training.seed)
+    model = labelled_model(arguments, dataset)
+    teacher = load_teacher(recipe, arguments, model)
+    to_cache = 0 if arguments.streaming else bytes_to_cache(dataset.values(), arguments.image_size, cache)
+    check_room(model, training, recipe.ema > 0, cache, to_cache)
+    trackers = start_tracking(training, run_facts(arguments, recipe, training, command))
+    with training.main_process_first(desc="decode"):
+        pictures = choose(decode_splits(dataset, arguments, model.config, cache, training.seed))
+    trainer = build_trainer(model, teacher, dataset, pictures, arguments, recipe, training)
+    fit(trainer, checkpoint)
     scores = final_scores(trainer, pictures)
-    save(trainer, arguments, shlex.join(["python", "train.py", *(sys.argv[1:] if argv is None else argv)]), scores)
+    save(trainer, arguments, command, scores)
     if arguments.export_onnx:
         export(trainer, pictures)
+    finish_tracking(trackers, trainer, pictures, scores)
+    return trainer
 
 
-def parse(parser: HfArgumentParser, argv: list[str] | None) -> tuple[Arguments, TrainingArguments]:
+def parse(parser: HfArgumentParser, argv: list[str] | None) -> tuple[Arguments, Recipe, TrainingArguments]:
     """The command line with this project's defaults filled in."""
     use_cpu = not torch.accelerator.is_available()  # transformers refuses bf16 on a CPU that is not asked for
-    parser.set_defaults(**DEFAULTS, use_cpu=use_cpu, bf16=bf16_is_fast(), report_to="none")
+    tf32 = is_torch_tf32_available() or None
+    parser.set_defaults(**TRAINING_DEFAULTS, use_cpu=use_cpu, bf16=bf16_is_fast(), tf32=tf32, report_to="none")
     try:
-        arguments, training = parser.parse_args_into_dataclasses(argv)
+        arguments, recipe, training = parser.parse_args_into_dataclasses(argv)
+        fill_in_defaults(arguments, recipe, training)
     except ValueError as error:
         parser.error(str(error))
     for name, value in FIXED.items():
         setattr(training, name, value)
-    spec = MODELS.get(arguments.model, MODELS["mobilenet_v2"])
-    training.learning_rate = training.learning_rate or spec.learning_rate
-    arguments.image_size = arguments.image_size or spec.image_size
+    # What is frozen gets no gradient, for which DistributedDataParallel would wait.
+    training.ddp_find_unused_parameters = recipe.freeze_backbone > 0
+    if recipe.class_weights != "none" and training.label_smoothing_factor:
+        print(WEIGHTS_WITH_SMOOTHING, file=sys.stderr)
     if training.output_dir == "trainer_output":
         training.output_dir = f"runs/{Path(arguments.model).name}"
-    if "wandb" in training.report_to:
-        prepare_wandb()
-    return arguments, training
+    return arguments, recipe, training
+
+
+def fill_in_defaults(arguments: Arguments, recipe: Recipe, training: TrainingArguments) -> None:
+    """What the model's row in models.py says, where the command line says nothing."""
+    spec = MODELS.get(arguments.model, MODELS["mobilenet_v2"])
+    blank = arguments.from_scratch or not (arguments.pretrained or checkpoint_of(arguments.model))
+    training.learning_rate = training.learning_rate or (spec.scratch_learning_rate if blank else spec.learning_rate)
+    recipe.layer_decay = recipe.layer_decay or (1.0 if blank else spec.layer_decay)
+    arguments.image_size = arguments.image_size or spec.image_size
+    if blank and recipe.freeze_backbone:
+        raise ValueError("--freeze_backbone would keep random features: it needs pretrained weights")
 
 
 def bf16_is_fast() -> bool:
@@ -131,64 +190,95 @@ def bf16_is_fast() -> bool:
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def prepare_wandb() -> None:
-    """Without a key W&B would stop to ask for one: record on disk instead, for `wandb sync` later."""
-    import wandb
-
-    os.environ.setdefault("WANDB_PROJECT", "snapshelf")
-    if wandb.api.api_key is None and "WANDB_MODE" not in os.environ:
-        wandb.setup(wandb.Settings(mode="offline"))
-
-
-def check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatasetError(f"cannot write --output_dir {folder}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise DatasetError(f"cannot write --output_dir {folder}: permission denied")
+def open_dataset(arguments: Arguments, recipe: Recipe) -> DatasetDict | dict[str, StreamedSplit]:
+    """The splits; with --streaming nothing but the footers of their shards has been read. Raises DatasetError."""
+    splits = ["train", "validation"]
+    if not arguments.streaming:
+        return load_prepared(arguments.dataset, arguments.label, splits)
+    if recipe.sampler == "balanced":
+        raise DatasetError(
+            "--sampler balanced picks any row at any time, which --streaming cannot; use --class_weights"
+        )
+    return open_shards(arguments.dataset, arguments.label, splits)
 
 
-def start_model(arguments: Arguments, dataset: DatasetDict) -> PreTrainedModel:
+def cache_folder(arguments: Arguments, training: TrainingArguments) -> Path:
+    """For decoded pictures, of which streaming keeps none."""
+    return Path(training.output_dir if arguments.streaming else arguments.cache_dir or f"{arguments.dataset}/cache")
+
+
+def run_facts(arguments: Arguments, recipe: Recipe, training: TrainingArguments, command: str) -> dict:
+    """What a tracked run records beside TrainingArguments."""
+    find = shards_fingerprint if arguments.streaming else dataset_fingerprint
+    facts = {"command": command, "fingerprint": find(arguments.dataset), "seed": training.seed}
+    return {**asdict(arguments), **asdict(recipe), **facts}
+
+
+def labelled_model(arguments: Arguments, dataset: DatasetDict | dict[str, StreamedSplit]) -> PreTrainedModel:
     """The model before training, with the label names and the taxonomy in its config."""
     labels = dataset["train"].features[arguments.label].names
-    model = build_model(arguments.model, labels, arguments.image_size, arguments.pretrained, arguments.from_scratch)
-    model.config.taxonomy = taxonomy_of(arguments.dataset, arguments.label, labels)
+    model = start_model(arguments.model, labels, arguments.image_size, arguments.pretrained, arguments.from_scratch)
+    find = shards_taxonomy if arguments.streaming else taxonomy_of
+    model.config.taxonomy = find(arguments.dataset, arguments.label, labels)
     return model.to(memory_format=torch.channels_last)
 
 
-def decode_splits(dataset: DatasetDict, arguments: Arguments, config: PretrainedConfig) -> dict[str, CataloguePictures]:
-    """Every split with its pictures decoded; label columns: the label, then its coarser levels."""
+def normalisation(arguments: Arguments) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation that the model's first weights expect."""
+    return normalisation_of(None if arguments.from_scratch else arguments.pretrained or checkpoint_of(arguments.model))
+
+
+def load_teacher(recipe: Recipe, arguments: Arguments, model: PreTrainedModel) -> Teacher | None:
+    if recipe.teacher is None:
+        return None
+    labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    return Teacher(recipe.teacher, labels, *normalisation(arguments))
+
+
+def decode_splits(
+    dataset: DatasetDict | dict[str, StreamedSplit],
+    arguments: Arguments,
+    config: PretrainedConfig,
+    cache: Path,
+    seed: int,
+) -> dict[str, CataloguePictures | StreamedPictures]:
+    """Every split with its pictures decoded, or to be; label columns: the label, then its coarser levels."""
     columns = config.taxonomy["levels"][::-1]
-    folder = Path(arguments.cache_dir or Path(arguments.dataset) / "cache")
+    if arguments.streaming:
+        return streamed_splits(dataset, columns, config.image_size, seed)
     return {
-        name: CataloguePictures(split, columns, cached_pixels(split, config.image_size, folder))
+        name: CataloguePictures(split, columns, cached_pixels(split, config.image_size, cache))
         for name, split in dataset.items()
     }
 
 
 def build_trainer(
     model: PreTrainedModel,
-    dataset: DatasetDict,
-    pictures: dict[str, CataloguePictures],
+    teacher: Teacher | None,
+    dataset: DatasetDict | dict[str, StreamedSplit],
+    pictures: dict[str, CataloguePictures | StreamedPictures],
     arguments: Arguments,
+    recipe: Recipe,
     training: TrainingArguments,
 ) -> CatalogueTrainer:
-    source = None if arguments.from_scratch else arguments.pretrained or checkpoint_of(arguments.model)
-    mean, std = normalisation_of(source)
-    train_transform, eval_transform = batch_transforms(arguments.augment, mean, std)
+    transforms = batch_transforms(recipe.augment, *normalisation(arguments), recipe.random_erasing)
+    counts = np.bincount(pictures["train"].labels[:, 0], minlength=model.config.num_labels)
     levels, ancestors = ancestors_of(model.config.taxonomy, dataset["train"].features)
     return CatalogueTrainer(
         model=model,
         args=training,
-        data_collator=collate,
+        data_collator=collate_rows if arguments.streaming else collate,
         train_dataset=pictures["train"],
         eval_dataset=pictures["validation"],
         compute_metrics=partial(score, ancestors=ancestors, levels=levels),
         # The callback needs what it stops on: a score of each evaluation, and the best checkpoint to go back to.
         callbacks=[EarlyStoppingCallback(arguments.early_stopping_patience)] if training.load_best_model_at_end else [],
-        train_transform=train_transform,
-        eval_transform=eval_transform,
+        train_transform=transforms[0],
+        eval_transform=transforms[1],
+        recipe=recipe,
+        loss=recipe.training_loss(counts, training.label_smoothing_factor),
+        mix=recipe.mixing(),
+        teacher=teacher,
     )
 
 
@@ -201,19 +291,12 @@ def ancestors_of(taxonomy: dict, features: Features) -> tuple[list[str], list[np
     return above, [np.array([ids[depth].get(path[depth], -1) for path in paths]) for depth in range(len(above))]
 
 
-def checkpoint_to_resume(parser: HfArgumentParser, training: TrainingArguments) -> str | None:
-    """The checkpoint that --resume_from_checkpoint means: a folder, or True for the newest of the output folder."""
-    wanted = training.resume_from_checkpoint
-    if wanted is None or wanted.lower() == "false":
-        return None
-    if wanted.lower() != "true":
-        if not Path(wanted).is_dir():
-            parser.error(f"no checkpoint folder {wanted}; True takes the newest of --output_dir")
-        return wanted
-    newest = get_last_checkpoint(training.output_dir)
-    if newest is None:
-        print(f"no checkpoint in {training.output_dir} yet: starting from the beginning", file=sys.stderr)
-    return newest
+def fit(trainer: CatalogueTrainer, checkpoint: str | None) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except TrainingDiverged as error:
+        good = newest_checkpoint(Path(trainer.args.output_dir))
+        sys.exit(f"training stopped: {error}; " + (f"last good checkpoint: {good}" if good else "no checkpoint yet"))
 
 
 def final_scores(trainer: CatalogueTrainer, pictures: dict[str, CataloguePictures]) -> dict[str, float]:

@@ -3,10 +3,12 @@
     python validate.py --model app/models/fashion --dataset data/kaggle_fashion --split test
 
 Writes results/runs/NAME.json and figures beside it; `python leaderboard.py` makes the table of all runs. The model is
-scored the way predict.py runs it: model.onnx, fed with the pictures' original bytes.
+scored the way predict.py runs it: model.onnx (or model.int8.onnx), fed with the pictures' original bytes, and with the
+temperature of calibration.json where the folder has one. A label counts as the answer whatever its status.
 """
 
 import argparse
+import errno
 import json
 import os
 import platform
@@ -24,6 +26,7 @@ from datasets import Image as ImageFeature
 from tqdm import tqdm
 
 from app.classifier import Classifier, ModelError
+from app.model_files import INT8_FILE, MODEL_FILE, PRECISIONS
 from data_prep.card import dataset_fingerprint
 from data_prep.prepared import load_prepared
 from scoring import group_resamples, rate, reliability, score
@@ -35,8 +38,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = build_parser()
     options = parser.parse_args(argv)
     try:
-        classifier = Classifier.load(options.model)
-        levels = taxonomy_levels(options.model, options.label)
+        check_results(options)
+        classifier = Classifier.load(options.model, precision=options.precision)
+        levels = taxonomy_levels(classifier, options.label)
         split = load_prepared(options.dataset, levels[-1], [options.split])[options.split]
         truth = true_ids(classifier, split, levels[-1])
         fingerprint = dataset_fingerprint(options.dataset)
@@ -45,9 +49,9 @@ def main(argv: list[str] | None = None) -> None:
     split = split.cast_column("image", ImageFeature(decode=False))  # the classifier opens the original bytes
     probabilities, images_per_second = predict(classifier, split)
     result = {
-        **describe(options, argv, fingerprint, images_per_second),
-        **score_levels(classifier, split, levels, probabilities.argmax(axis=1), truth),
-        **score(probabilities, truth, split["group"], classifier.labels),
+        **describe(options, argv, classifier, fingerprint, images_per_second),
+        **score_levels(classifier, split, levels, probabilities.argmax(axis=1), truth, options.seed),
+        **score(probabilities, truth, split["group"], classifier.labels, options.seed),
         "reliability": reliability(probabilities, truth),
         "rows": len(split),
         "correct_rows": np.packbits(probabilities.argmax(axis=1) == truth).tobytes().hex(),
@@ -68,14 +72,29 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--label", help="label column (default: the one that the model learnt)")
     parser.add_argument("--name", help="name of the run in results/runs (default: the model folder's name)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="results folder (default: results/)")
+    parser.add_argument("--seed", type=int, default=42, help="of the bootstrap intervals (default: 42)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="as predict.py (default: auto)")
     parser.add_argument("--figures", action=argparse.BooleanOptionalAction, default=True, help="draw figures")
     return parser
 
 
-def taxonomy_levels(model: str, label: str | None) -> list[str]:
+def check_results(options: argparse.Namespace) -> None:
+    """Raises ValueError if the results could not be written, which nobody should learn after the slow work."""
+    options.name = options.name or Path(options.model).resolve().name
+    if options.name in ("", ".", "..") or Path(options.name).name != options.name:
+        raise ValueError(f"--name {options.name!r} must be the name of a file, without a path")
+    folder = options.output / "runs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ValueError(f"cannot write --output {options.output}: {error.strerror}") from error
+
+
+def taxonomy_levels(classifier: Classifier, label: str | None) -> list[str]:
     """The columns of the model's taxonomy, coarse to fine; the label alone where --label names another column."""
-    config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
-    levels = config.get("taxonomy", {}).get("levels", ["label"])
+    levels = classifier.taxonomy.levels
     return levels if label in (None, levels[-1]) else [label]
 
 
@@ -107,10 +126,10 @@ def predict(classifier: Classifier, split: Dataset) -> tuple[np.ndarray, float]:
 
 
 def score_levels(
-    classifier: Classifier, split: Dataset, levels: list[str], predicted: np.ndarray, truth: np.ndarray
+    classifier: Classifier, split: Dataset, levels: list[str], predicted: np.ndarray, truth: np.ndarray, seed: int
 ) -> dict:
     """How often the predicted label's path is right at each coarser level that the dataset has a column for."""
-    weights = group_resamples(split["group"], truth)
+    weights = group_resamples(split["group"], truth, seed)
     scores = {}
     for depth, level in enumerate(levels[:-1]):
         if level in split.features:
@@ -120,16 +139,27 @@ def score_levels(
     return scores
 
 
-def describe(options: argparse.Namespace, argv: list[str] | None, fingerprint: str, images_per_second: float) -> dict:
+def describe(
+    options: argparse.Namespace,
+    argv: list[str] | None,
+    classifier: Classifier,
+    fingerprint: str,
+    images_per_second: float,
+) -> dict:
     """Which model, which data, which command, which machine."""
-    graph = Path(options.model) / "model.onnx"
+    graph = Path(options.model) / (INT8_FILE if classifier.precision == "int8" else MODEL_FILE)
+    trained = training_facts(Path(options.model))
     return {
-        "name": options.name or Path(options.model).name,
+        "name": options.name,
         "command": shlex.join(["python", "validate.py", *(sys.argv[1:] if argv is None else argv)]),
-        "training": training_command(Path(options.model)),
-        "dataset": Path(options.dataset).name,
+        "seed": options.seed,
+        "training": trained.get("command"),
+        "training_seed": trained.get("training", {}).get("seed"),
+        "dataset": Path(options.dataset).resolve().name,
         "fingerprint": fingerprint,
         "split": options.split,
+        "precision": classifier.precision,
+        "temperature": classifier.calibration.temperature if classifier.calibration else None,
         "parameters": sum(int(np.prod(weight.dims)) for weight in onnx.load(graph).graph.initializer),
         "megabytes": round(graph.stat().st_size / 1e6, 2),
         "images_per_second": round(images_per_second, 1),
@@ -139,12 +169,13 @@ def describe(options: argparse.Namespace, argv: list[str] | None, fingerprint: s
     }
 
 
-def training_command(model: Path) -> str | None:
-    """The command that trained the model, from the arguments that train.py left in its folder."""
+def training_facts(model: Path) -> dict:
+    """What train.py left about itself in the model's folder; empty for a model from elsewhere."""
     try:
-        return json.loads((model / "arguments.json").read_text(encoding="utf-8"))["command"]
-    except (OSError, ValueError, KeyError):
-        return None
+        facts = json.loads((model / "arguments.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def commit() -> str | None:
@@ -158,8 +189,9 @@ def commit() -> str | None:
 
 def write(result: dict, options: argparse.Namespace) -> Path:
     path = options.output / "runs" / f"{result['name']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
     return path
 
 

@@ -11,7 +11,7 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -51,7 +51,7 @@ TRANSPOSE_FOR_ORIENTATION = {
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
-ImageSource = str | os.PathLike | bytes | Image.Image
+ImageSource = str | os.PathLike | bytes | Image.Image | Callable[[], bytes]
 
 
 class ImageError(ValueError):
@@ -61,12 +61,14 @@ class ImageError(ValueError):
 def load_image(source: ImageSource, target_size: int | None = None) -> Image.Image:
     """The first frame of a picture as upright 8-bit RGB with transparency on white.
 
-    source: a path, the bytes of a file, or an open Pillow image. A file is known by its content, not by its name.
+    source: a path, the bytes of a file, an open Pillow image, or a function that fetches the bytes when the picture's
+        turn has come. A file is known by its content, not by its name.
     target_size: the side in pixels that the caller will shrink the picture to. Large pictures are then decoded or
         reduced to no less than DRAFT_FACTOR times it, which is several times faster and smaller in memory.
     Raises ImageError for every bad picture: missing, empty, another kind of file, damaged, truncated, too large.
     """
     try:
+        source = source() if callable(source) else source
         with _open(source) as image:
             _check_pixels(image)
             if image is not source and image.format in ("JPEG", "MPO"):
@@ -79,6 +81,11 @@ def load_image(source: ImageSource, target_size: int | None = None) -> Image.Ima
         raise
     except Exception as error:  # on hostile bytes Pillow's decoders raise a dozen types, struct.error to RecursionError
         raise ImageError(_reason(error)) from error
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Whether a file with these first bytes, 16 or more, says that it is of one of FORMATS."""
+    return any(accept(head) for _, accept in (Image.OPEN[name] for name in FORMATS))
 
 
 def pad_to_square(image: Image.Image) -> Image.Image:
@@ -143,8 +150,7 @@ def _open(source: ImageSource) -> AbstractContextManager[Image.Image]:
     try:
         return Image.open(source, formats=FORMATS)
     except UnidentifiedImageError:
-        head = _first_bytes(source)
-        if any(accept(head) for _, accept in (Image.OPEN[name] for name in FORMATS)):
+        if looks_like_image(_first_bytes(source)):
             raise ImageError("damaged image (its header cannot be read)") from None
         raise ImageError(f"not an image file ({', '.join(FORMATS)})") from None
 

@@ -1,8 +1,11 @@
-"""How fast predict.py classifies, side by side with the transformers pipeline on the same weights and pictures.
+"""How fast predict.py classifies, beside torch and the transformers pipeline on the same weights and pictures.
 
     python -m benchmarks.inference --pretrained google/mobilenet_v2_1.0_224 --images photos/
+    python -m benchmarks.inference --model runs/mobilenet_v2 --images photos/
 
-Every contender runs in a process of its own and they take turns, because a busy machine changes from minute to minute.
+The second takes a folder that train.py wrote as it is, with its model.int8.onnx if export.py made one. Every contender
+runs in a process of its own and they take turns, because a busy machine changes from minute to minute. The stages alone
+use all cores, as the whole run does: two stages that share the cores can reach 1 / (1 + faster / slower) of the slower.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from itertools import cycle, islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,6 +29,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 WARM_UP = 32  # images before the clock starts
+BATCH_SIZE = 4  # app.classifier's; importing it here would raise the peak memory of every process started from here
 PIPELINE_COMMAND = (
     "import sys, cpu_torchvision; from transformers import pipeline; "
     "print(pipeline('image-classification', model=sys.argv[1])(sys.argv[2]))"
@@ -45,16 +50,21 @@ class Measurement(NamedTuple):
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     print(f"{len(args.images)} pictures, {os.cpu_count()} cores, {processor_name()}\n")
-    with tempfile.TemporaryDirectory() as folder:
-        in_own_process(prepare_model, args.pretrained, folder)
+    images = list(islice(cycle(args.images), args.count))
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.pretrained:
+            in_own_process(prepare_model, args.pretrained, scratch)
+        folder = scratch if args.pretrained else args.model
         compare_processes(folder, args.images[0], args.repeats)
-        compare_folders(folder, list(islice(cycle(args.images), args.count)), args.repeats)
+        compare_folders(folder, images, args.repeats)
     return 0
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__.splitlines()[0])
-    parser.add_argument("--pretrained", required=True, help="a Hugging Face checkpoint: a folder or a Hub id")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--pretrained", help="a Hugging Face checkpoint: a folder or a Hub id")
+    source.add_argument("--model", help="a folder that train.py wrote; without safetensors the torch rows are left out")
     parser.add_argument(
         "--images", type=Path, default=ROOT / "examples", help="a folder of pictures (default: examples/)"
     )
@@ -66,6 +76,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     found = sorted(path for path in args.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     if not found or args.count < 1 or args.repeats < 1:
         parser.error(f"--images {args.images} must hold .jpg or .png files, --count and --repeats be at least 1")
+    if args.model and not Path(args.model, "model.onnx").is_file():
+        parser.error(f"--model {args.model} has no model.onnx; take a folder that train.py wrote")
     args.images = [str(path) for path in found[: args.count]]
     return args
 
@@ -96,10 +108,13 @@ def prepare_model(pretrained: str, folder: str) -> None:
 
 
 def compare_processes(folder: str, image: str, repeats: int) -> None:
-    commands = {
-        "transformers pipeline": [sys.executable, "-c", PIPELINE_COMMAND, folder, image],
-        "predict.py": [sys.executable, "predict.py", "--model", folder, "--image_path", image],
-    }
+    predict = [sys.executable, "predict.py", "--model", folder, "--image_path", image, "--precision"]
+    commands = (
+        {"transformers pipeline": [sys.executable, "-c", PIPELINE_COMMAND, folder, image]}
+        if has_torch_weights(folder)
+        else {}
+    )
+    commands |= {f"predict.py, {precision}": [*predict, precision] for precision in precisions(folder)}
     runs = [[run_process(command) for command in commands.values()] for _ in range(repeats)]
     print("one picture, whole process          best s   median s   peak MiB")
     for name, results in zip(commands, zip(*runs, strict=True), strict=True):
@@ -119,15 +134,15 @@ def run_process(command: list[str]) -> tuple[float, float]:
 
 
 def compare_folders(folder: str, images: list[str], repeats: int) -> None:
-    contenders: dict[str, tuple[Contender, int]] = {
-        "transformers pipeline, batch 1": (pipeline_contender, 1),
-        "transformers pipeline, batch 32": (pipeline_contender, 32),
-        "Classifier, batch 1": (classifier_contender, 1),
-        "Classifier, batch 4 (default)": (classifier_contender, 4),
-        "Classifier, batch 32": (classifier_contender, 32),
-        "  its decoding and resizing alone": (decoding_contender, 4),
-        "  its forward pass alone": (forward_contender, 4),
-    }
+    contenders: dict[str, tuple[Contender, int]] = {}
+    for batch in (1, 32) if has_torch_weights(folder) else ():
+        contenders[f"transformers pipeline, batch {batch}"] = (pipeline_contender, batch)
+        contenders[f"torch forward alone, batch {batch}"] = (torch_contender, batch)
+    for precision in precisions(folder):
+        for batch in (1, BATCH_SIZE, 32):
+            contenders[f"Classifier {precision}, batch {batch}"] = (partial(classifier_contender, precision), batch)
+        contenders[f"  its forward pass alone, {precision}"] = (partial(forward_contender, precision), BATCH_SIZE)
+    contenders["  decoding and resizing alone"] = (decoding_contender, BATCH_SIZE)
     runs = [[in_own_process(measure, *one, folder, images) for one in contenders.values()] for _ in range(repeats)]
     print(f"\n{f'{len(images)} pictures':<34}  best images/s   median   peak MiB   same label")
     reference = max(run[0].images_per_s for run in runs)
@@ -137,6 +152,23 @@ def compare_folders(folder: str, images: list[str], repeats: int) -> None:
         peak_mib = max(result.peak_mib for result in results)
         row = f"{name:<34}{best:>8.0f} {f'({best / reference:.1f}x)':<8}{median:>7.0f}{peak_mib:>11.0f}"
         print(row + agreement(runs[0][0].labels, results[0].labels))
+    best = {name: max(run[i].images_per_s for run in runs) for i, name in enumerate(contenders)}
+    for precision in precisions(folder):
+        whole = best[f"Classifier {precision}, batch {BATCH_SIZE}"]
+        model, decoding = best[f"  its forward pass alone, {precision}"], best["  decoding and resizing alone"]
+        possible = 1 / (1 / model + 1 / decoding)
+        print(
+            f"{precision}: {whole / min(model, decoding):.0%} of the slower stage, {whole / possible:.0%} of possible"
+        )
+
+
+def precisions(folder: str) -> list[str]:
+    return ["fp32", *(["int8"] if Path(folder, "model.int8.onnx").is_file() else [])]
+
+
+def has_torch_weights(folder: str) -> bool:
+    """Whether the folder has the weights that torch and the pipeline read."""
+    return Path(folder, "model.safetensors").is_file()
 
 
 def agreement(expected: list[str], labels: list[str]) -> str:
@@ -161,10 +193,29 @@ def pipeline_contender(folder: str, batch_size: int) -> Callable[[list[str]], li
     return lambda images: [scores[0]["label"] for scores in classify(images, batch_size=batch_size)]
 
 
-def classifier_contender(folder: str, batch_size: int) -> Callable[[list[str]], list[str]]:
+def torch_contender(folder: str, batch_size: int) -> Callable[[list[str]], list[str]]:
+    import cpu_torchvision  # noqa: F401  before transformers
+
+    import torch
+    from transformers import AutoModelForImageClassification
+
+    size = json.loads(Path(folder, "preprocessor_config.json").read_text())["size"]
+    model = AutoModelForImageClassification.from_pretrained(folder).eval().to(memory_format=torch.channels_last)
+    pixels = torch.zeros(batch_size, 3, size["height"], size["width"]).to(memory_format=torch.channels_last)
+
+    def forward(images: list[str]) -> list[str]:
+        with torch.inference_mode():
+            for start in range(0, len(images), batch_size):
+                model(pixel_values=pixels[: len(images) - start])
+        return []
+
+    return forward
+
+
+def classifier_contender(precision: str, folder: str, batch_size: int) -> Callable[[list[str]], list[str]]:
     from app.classifier import Classifier
 
-    classifier = Classifier.load(folder)
+    classifier = Classifier.load(folder, precision=precision)
     return lambda images: [prediction.label for prediction in classifier.stream(images, batch_size=batch_size)]
 
 
@@ -181,10 +232,10 @@ def decoding_contender(folder: str, batch_size: int) -> Callable[[list[str]], li
     return lambda images: on_all_workers(classifier.workers, decode, images)
 
 
-def forward_contender(folder: str, batch_size: int) -> Callable[[list[str]], list[str]]:
+def forward_contender(precision: str, folder: str, batch_size: int) -> Callable[[list[str]], list[str]]:
     from app.classifier import Classifier
 
-    classifier = Classifier.load(folder)
+    classifier = Classifier.load(folder, precision=precision)
     pixels = np.zeros((batch_size, 3, *classifier.image_size), dtype=np.float32)
 
     def forward(images: list[str]) -> None:

@@ -6,7 +6,7 @@
 The folder data/kaggle_fashion-doctor then holds report.md, its PNGs, quarantine.csv and relabel.csv. Look at them,
 delete the lines you do not agree with, and prepare the dataset again with `--corrections quarantine.csv`.
 --model adds what leaks are worth and label errors in validation and test; --oof (out-of-fold predictions of
-train.py --folds) finds label errors in the training split.
+train.py --folds) finds label errors in train and validation.
 
 The 39,612 Kaggle images take 22 s on 2 cores, 25 s with a MobileNetV2 of 128 px. Among what it finds there: 1,297
 pictures without colour, 818 groups of near-equal pictures, a jersey and a watch with one and the same picture.

@@ -9,7 +9,10 @@ python -m data_prep.kaggle_fashion --output data/kaggle_fashion_year --archive F
 
 --split_by year is the published harder protocol: products of even years train (a tenth of them, by group, validates),
 products of odd years test. A duplicate group with products of both kinds of years stays whole in test; its even-year
-images are left out and listed in rejected.csv. A product without a year is left out too.
+images are left out and listed in rejected.csv. A product without a year is left out too. --most_frequent 20 keeps the
+20 article types with the most products, as that protocol does:
+
+python -m data_prep.kaggle_fashion --output data/kaggle_year --archive FILE.zip --split_by year --most_frequent 20
 """
 
 import argparse
@@ -17,7 +20,8 @@ import csv
 import re
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from data_prep.build import check_output, write_dataset
@@ -43,16 +47,21 @@ def main(argv: list[str] | None = None) -> None:
     add_common_arguments(parser, "data/kaggle_fashion")
     parser.add_argument("--archive", type=Path, metavar="FILE", help="zip in Kaggle's layout instead of the download")
     parser.add_argument("--split_by", choices=["random", "year"], default="random", help="year: even train, odd test")
+    parser.add_argument("--most_frequent", type=int, metavar="N", help="keep the N most frequent article types only")
     args = parser.parse_args(argv)
     with clear_errors(parser):
+        if args.most_frequent is not None and args.most_frequent < 2:
+            raise ValueError(
+                f"--most_frequent {args.most_frequent} must be at least 2; leave it away to keep all types"
+            )
         options = options_from(args, "data_prep.kaggle_fashion", argv)
         check_output(options)
         archive = args.archive or download_archive(DATASET, args.output.parent)
-        print_summary(prepare(archive, args.split_by, options))
+        print_summary(prepare(archive, args.split_by, args.most_frequent, options))
 
 
-def prepare(archive: Path, split_by: str, options: Options) -> Report:
-    """Write the dataset of an archive in Kaggle's layout."""
+def prepare(archive: Path, split_by: str, most_frequent: int | None, options: Options) -> Report:
+    """Write the dataset of an archive in Kaggle's layout; of the article types only the most frequent, if so wished."""
     table, images, notes = find_members(archive)
     notes += [
         f"An empty cell of a label column became the class {NOT_STATED}.",
@@ -67,7 +76,11 @@ def prepare(archive: Path, split_by: str, options: Options) -> Report:
         levels=LEVELS,
         notes=notes,
     )
-    return write_dataset(read_rows(archive, table, images, split_by), source, options)
+    rows = read_rows(archive, table, images, split_by)
+    if most_frequent:
+        notes.append(f"Only the {most_frequent} article types with the most products.")
+        rows = keep_most_frequent(rows, most_frequent)
+    return write_dataset(rows, source, options)
 
 
 def find_members(archive: Path) -> tuple[str, dict[str, str], list[str]]:
@@ -108,6 +121,17 @@ def read_rows(archive: Path, table: str, images: Mapping[str, str], split_by: st
         yield Row(file=products[product], reject="no line in styles.csv")
     for cells in sorted(lines, key=lambda cells: cells.get("id", "").zfill(18)):
         yield make_row(cells, products, str(archive), split_by)
+
+
+def keep_most_frequent(rows: Iterable[Row], count: int) -> Iterator[Row]:
+    """Reject the rows of all but the `count` article types with the most rows (ties: the first in the alphabet)."""
+    rows = list(rows)
+    found = Counter(row.labels["articleType"] for row in rows if not row.reject)
+    kept = sorted(found, key=lambda name: (-found[name], name))[:count]
+    for row in rows:
+        if not row.reject and row.labels["articleType"] not in kept:
+            row.reject = f"rarer article type: {row.labels['articleType']}"
+        yield row
 
 
 def parse_table(data: bytes, name: str) -> Iterator[dict[str, str]]:

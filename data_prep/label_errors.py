@@ -1,6 +1,6 @@
 """Likely label errors: images for which a model that never trained on them is sure of another label.
 
-The predictions come from out-of-fold training (`oof.parquet` of train.py --folds, which covers the training split) or
+The predictions come from out-of-fold training (`oof.parquet` of train.py --folds, which covers train and validation) or
 from a finished model folder (validation and test only: a model repeats the wrong labels it was trained on). cleanlab's
 confident learning decides what stands out: Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in
 Dataset Labels, https://arxiv.org/abs/1911.00068.

@@ -254,6 +254,25 @@ def test_split_by_year_trains_on_even_years_and_tests_on_odd_ones(tmp_path):
     }
 
 
+def test_most_frequent_keeps_the_article_types_with_the_most_products(tmp_path):
+    kinds = ["Tshirts"] * 12 + ["Heels"] * 8 + ["Watches"] * 8 + ["Watches"]
+    lines = [line(number, kind=kind) for number, kind in enumerate(kinds, start=1)]
+    images = {f"{number}.jpg": picture(number) for number in range(1, len(lines))}  # the last has no picture
+    archive = write_archive(tmp_path / "a.zip", lines, images)
+    rows = all_rows(prepare(archive, tmp_path / "out", "--most_frequent", "2"), "articleType")
+    assert len(rows) == 20  # Heels before Watches: as frequent, and first in the alphabet
+    reasons = rejected_of(tmp_path / "out")
+    assert reasons["images/21.jpg"] == "rarer article type: Watches"
+    assert reasons["images/29.jpg"] == "no image in the archive"
+    assert "Only the 2 article types" in (tmp_path / "out" / "dataset_info.md").read_text()
+
+
+def test_most_frequent_must_leave_something_to_tell_apart(tmp_path, capsys):
+    archive = simple_archive(tmp_path / "a.zip")
+    answer = fail(capsys, "--archive", str(archive), "--output", str(tmp_path / "out"), "--most_frequent", "1")
+    assert "--most_frequent 1 must be at least 2" in answer
+
+
 # --- the download ----------------------------------------------------------------------------------------------------
 
 

@@ -1,13 +1,12 @@
-"""validate.py and leaderboard.py as a user runs them, on a model of drawn pictures."""
+"""validate.py as a user runs it, on a model of drawn pictures."""
 
-import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import leaderboard
 import validate
 from scoring import expected_calibration_error, group_resamples, score
 
@@ -29,7 +28,16 @@ def test_a_run_records_scores_with_intervals_and_where_they_come_from(trained, d
     assert set(run["per_class"]) == {"Jeans", "Shirts", "Sports Shoes", "Tshirts"}
     assert run["rows"] == 16 and run["split"] == "test" and len(run["fingerprint"]) == 16
     assert run["command"].startswith("python validate.py --model")
-    assert "train.py" in run["training"]
+    assert "train.py" in run["training"] and run["training_seed"] == 42
+    assert run["seed"] == 42 and run["parameters"] > 1_000_000 and run["megabytes"] > 1
+    assert run["precision"] == "fp32" and run["images_per_second"] > 0 and "commit" in run
+
+
+def test_another_seed_moves_the_intervals_and_not_the_figures(trained, drawn_dataset, tmp_path):
+    first = validated(trained, drawn_dataset, tmp_path, "--no-figures")
+    other = validated(trained, drawn_dataset, tmp_path, "--no-figures", "--seed", "7")
+    assert other["seed"] == 7 and other["accuracy"]["value"] == first["accuracy"]["value"]
+    assert other["macro_f1"]["value"] == first["macro_f1"]["value"]
 
 
 def test_the_figures_are_drawn(trained, drawn_dataset, tmp_path):
@@ -55,31 +63,33 @@ def test_a_wrong_option_ends_with_one_line(trained, drawn_dataset, tmp_path, cap
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_leaderboard_names_the_smallest_model_that_is_as_good(trained, drawn_dataset, tmp_path):
-    run = validated(trained, drawn_dataset, tmp_path, "--no-figures")
-    right = np.ones(16, np.uint8)
-    runs = {"large": (right, 20.0), "small": (np.r_[0, right[1:]], 5.0), "poor": (0 * right, 1.0)}
-    for name, (correct, megabytes) in runs.items():
-        accuracy = {"value": float(correct.mean()), "interval": [0.0, 1.0]}
-        changed = run | {"name": name, "megabytes": megabytes, "accuracy": accuracy}
-        changed["correct_rows"] = np.packbits(correct).tobytes().hex()
-        (tmp_path / "runs" / f"{name}.json").write_text(json.dumps(changed))
-    (tmp_path / "runs" / f"{run['name']}.json").unlink()
-    (tmp_path / "README.md").write_text(f"# Mine\n\n{leaderboard.START}\nold\n{leaderboard.END}\nkept\n")
-    leaderboard.main(["--results", str(tmp_path)])
-    text = (tmp_path / "README.md").read_text()
-    assert "small is the smallest model as good as large (p = 1.00)." in text
-    assert "old" not in text and text.startswith("# Mine") and text.endswith("kept\n")
-    with (tmp_path / "leaderboard.csv").open() as file:
-        assert [row["name"] for row in csv.DictReader(file)] == ["large", "small", "poor"]
-
-
-def test_a_file_that_is_no_run_is_named(tmp_path, capsys):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "odd.json").write_text("{}")
+@pytest.mark.parametrize("name", ["../escaped", "a/b", ".."])
+def test_a_run_cannot_be_named_out_of_the_results(trained, drawn_dataset, tmp_path, capsys, name):
     with pytest.raises(SystemExit):
-        leaderboard.main(["--results", str(tmp_path)])
-    assert "odd.json is not a run that validate.py wrote" in capsys.readouterr().err
+        validated(trained, drawn_dataset, tmp_path / "results", "--name", name)
+    assert "must be the name of a file, without a path" in capsys.readouterr().err
+
+
+def test_an_unwritable_results_folder_is_found_before_the_work(trained, drawn_dataset, capsys):
+    with pytest.raises(SystemExit):
+        validated(trained, drawn_dataset, Path("/proc/results"))
+    assert "cannot write --output /proc/results" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_calibrated_model_is_scored_by_its_labels_whatever_it_would_publish(trained, drawn_dataset, tmp_path):
+    """A threshold that nothing reaches turns every answer into a review; the temperature moves the confidences only."""
+    plain = validated(trained, drawn_dataset, tmp_path, "--no-figures", "--name", "plain")
+    model = shutil.copytree(trained, tmp_path / "calibrated", ignore=shutil.ignore_patterns("checkpoint-*"))
+    taxonomy = json.loads((model / "config.json").read_text())["taxonomy"]
+    columns = zip(taxonomy["levels"], zip(*taxonomy["paths"].values(), strict=True), strict=True)
+    nothing_is_sure = {level: dict.fromkeys(categories) for level, categories in columns}
+    calibration = {"version": 1, "temperature": 3.0, "target_precision": 0.99, "thresholds": nothing_is_sure}
+    (model / "calibration.json").write_text(json.dumps(calibration))
+    softer = validated(model, drawn_dataset, tmp_path, "--no-figures", "--name", "softer")
+    assert softer["accuracy"] == plain["accuracy"] and softer["per_class"] == plain["per_class"]
+    assert softer["temperature"] == 3.0 and plain["temperature"] is None
+    mean = [np.average([one["confidence"] for one in run["reliability"]]) for run in (plain, softer)]
+    assert mean[1] < mean[0]
 
 
 def test_intervals_hold_the_figure_and_shrink_with_more_pictures():

@@ -1,0 +1,139 @@
+"""The page: classify a product photo, a screenshot or a batch, review, compare the models' scores.
+
+    python -m app.server        # the page with the REST API (make app)
+    python app/app.py           # the page alone, as on Hugging Face Spaces; http://127.0.0.1:7860
+
+SNAPSHELF_REVIEW=1 adds the tab Review, which writes corrections.csv; SNAPSHELF_REVIEW=data/mine goes through a prepared
+dataset. Leave it off where strangers come.
+"""
+
+import argparse
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI
+
+if __package__:
+    from . import limits
+    from .classifier import ModelError
+    from .page_about import add_about, add_leaderboard
+    from .page_api import add_api
+    from .page_batch import add_batch
+    from .page_classify import add_classify
+    from .page_review import add_review
+    from .page_screenshot import add_screenshot
+    from .review import ReviewQueue
+    from .safe_gradio import SafeBlocks
+    from .service import Service
+    from .theme import page_options
+else:  # pushed alone as a Space, the files of this folder are top-level modules
+    import limits
+    from classifier import ModelError
+    from page_about import add_about, add_leaderboard
+    from page_api import add_api
+    from page_batch import add_batch
+    from page_classify import add_classify
+    from page_review import add_review
+    from page_screenshot import add_screenshot
+    from review import ReviewQueue
+    from safe_gradio import SafeBlocks
+    from service import Service
+    from theme import page_options
+
+EXAMPLES = Path(__file__).resolve().parent / "examples"
+SCREENSHOTS = "screenshot*.jpg"
+HEADER = """
+<header class="site">
+<svg viewBox="0 0 32 32" aria-hidden="true"><path d="M4 13h24M4 26h24" />
+<rect x="7" y="5" width="7" height="8" rx="1" /><rect x="17" y="8" width="8" height="5" rx="1" />
+<rect x="9" y="19" width="6" height="7" rx="1" /><rect x="18" y="17" width="7" height="9" rx="1" /></svg>
+<div><h1>Snapshelf</h1><p>Product photos into catalogue categories</p></div></header>
+"""
+OFF = ("", "0", "false", "no")
+ON = ("1", "true", "yes")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="app.py", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--review", metavar="DATASET", nargs="?", const="1", help="the tab Review, of a dataset if given"
+    )
+    parser.add_argument("--corrections", metavar="FILE", help="where Review writes (default: corrections.csv)")
+    parser.add_argument("--host", default=None, help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=None, help="default: 7860 or the next free one")
+    args = parser.parse_args(argv)
+    try:
+        page = build_page(Service(), args.review, args.corrections)
+    except (ModelError, ValueError) as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    page.launch(server_name=args.host, server_port=args.port, show_error=False, **launch_options())
+    return 0
+
+
+def build_page(service: Service, review: str | None = None, corrections: str | Path | None = None) -> SafeBlocks:
+    """The whole page.
+
+    review: "1" for a tab with the pictures of the batches that need a person, or a prepared dataset to go through;
+        by default what SNAPSHELF_REVIEW says. corrections: the file that it writes, or SNAPSHELF_CORRECTIONS.
+    Raises ValueError for a dataset or a file that cannot be used.
+    """
+    queue = review_queue(service, review, corrections)
+    examples, screenshots = example_pictures()
+    with SafeBlocks(title="Snapshelf", fill_width=False) as page:
+        add_api(service)  # first, so that no event of the page takes one of its names
+        gr.HTML(HEADER)
+        with gr.Tabs():
+            with gr.Tab("Classify"):
+                add_classify(service, examples)
+            with gr.Tab("Screenshot"):
+                add_screenshot(service, screenshots)
+            with gr.Tab("Batch"):
+                add_batch(service, queue.see if queue else None)
+            if queue:
+                with gr.Tab("Review") as tab:
+                    add_review(queue, tab)
+            with gr.Tab("Leaderboard"):
+                add_leaderboard()
+            with gr.Tab("About"):
+                add_about(service)
+    return page
+
+
+def review_queue(service: Service, review: str | None, corrections: str | Path | None) -> ReviewQueue | None:
+    review = os.environ.get("SNAPSHELF_REVIEW", "") if review is None else review
+    if review.lower() in OFF:
+        return None
+    path = Path(corrections or os.environ.get("SNAPSHELF_CORRECTIONS") or "corrections.csv")
+    return ReviewQueue(service, path, None if review.lower() in ON else Path(review))
+
+
+def example_pictures() -> tuple[list[Path], list[Path]]:
+    """Photos and screenshots to try the page with."""
+    screenshots = sorted(EXAMPLES.glob(SCREENSHOTS))
+    return [path for path in sorted(EXAMPLES.glob("*.jpg")) if path not in screenshots], screenshots
+
+
+def launch_options() -> dict:
+    """What the page needs from launch() and mount_gradio_app() alike."""
+    return {
+        **page_options(),
+        "max_file_size": limits.MAX_BATCH_BYTES,
+        "footer_links": ["api", "settings"],
+        "run_history": False,
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "mcp_server": find_spec("mcp") is not None,
+    }
+
+
+def mount_page(app: FastAPI, service: Service, path: str = "/") -> FastAPI:
+    """Put the page into a FastAPI application; returns it."""
+    return gr.mount_gradio_app(app, build_page(service), path, show_error=False, **launch_options())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

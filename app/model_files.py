@@ -1,0 +1,240 @@
+"""Open a model folder and check that its parts fit together; onnxruntime and NumPy, no torch."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+if __package__:
+    from .calibration import Calibration, CalibrationError
+else:  # pushed alone as a Space, the files of this folder are top-level modules
+    from calibration import Calibration, CalibrationError
+
+MODEL_FILE = "model.onnx"
+INT8_FILE = "model.int8.onnx"
+CONFIG_FILE = "config.json"
+PREPROCESSOR_FILE = "preprocessor_config.json"
+CARD_FILE = "README.md"
+PRECISIONS = ("auto", "fp32", "int8")
+DEVICES = ("cpu", "cuda")
+INT8_CPU_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}  # the instructions that make int8 faster than fp32
+PICKLE_SUFFIXES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
+
+
+class ModelError(ValueError):
+    """A model folder that cannot be used. The message is one line that says what is wrong and what to do."""
+
+
+class Taxonomy:
+    """Where each label sits in the category tree."""
+
+    def __init__(self, paths: Sequence[Sequence[str]], levels: Sequence[str] = ("label",)) -> None:
+        """paths: for each label, in the order of the logits, its path. levels: the name of each level, broad first."""
+        self.levels = list(levels)
+        self.paths = [list(path) for path in paths]
+        self.nodes = []  # for each level (labels,) int: the number of the category that holds the label
+        for level in range(len(self.paths[0])):
+            numbers: dict[tuple[str, ...], int] = {}
+            prefixes = [tuple(path[: level + 1]) for path in self.paths]
+            self.nodes.append(np.array([numbers.setdefault(prefix, len(numbers)) for prefix in prefixes]))
+
+    def path_confidences(self, probabilities: np.ndarray, label: int) -> list[float]:
+        """For each level the summed probability of the labels that share the category of `label`.
+
+        probabilities: (labels,) float64.
+        """
+        return [min(1.0, float(probabilities[nodes == nodes[label]].sum())) for nodes in self.nodes]
+
+    def best(self, probabilities: np.ndarray, level: int) -> tuple[int, float]:
+        """The most probable label of the most probable category of a level, and the category's summed probability."""
+        sums = np.bincount(self.nodes[level], weights=probabilities)
+        category = int(sums.argmax())
+        inside = np.where(self.nodes[level] == category, probabilities, -1.0)
+        return int(inside.argmax()), min(1.0, float(sums[category]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelFiles:
+    """What a model folder holds, checked; the attributes are those of Classifier."""
+
+    name: str
+    session: onnxruntime.InferenceSession
+    precision: str
+    preprocessor: dict
+    labels: list[str]
+    taxonomy: Taxonomy
+    calibration: Calibration | None
+    model_card: str
+
+    @classmethod
+    def open(
+        cls, folder: Path, threads: int, precision: str = "auto", device: str = "cpu", calibrated: bool = True
+    ) -> "ModelFiles":
+        """threads: of each run of the graph. The others: as in Classifier.load. Raises ModelError."""
+        for value, allowed in ((precision, PRECISIONS), (device, DEVICES)):
+            if value not in allowed:
+                raise ModelError(f"{value!r} is none of {', '.join(allowed)}")
+        _check_folder(folder)
+        config = _read_json(folder / CONFIG_FILE)
+        preprocessor = _read_json(folder / PREPROCESSOR_FILE)
+        _check_preprocessor(preprocessor, folder / PREPROCESSOR_FILE)
+        labels = _labels(config, folder / CONFIG_FILE)
+        taxonomy = _taxonomy(config, labels, folder / CONFIG_FILE)
+        precision = _choose_precision(precision, folder, device)
+        graph = folder / (INT8_FILE if precision == "int8" else MODEL_FILE)
+        session = _open_session(graph, threads, device)
+        _check_session(session, preprocessor["size"], len(labels), graph)
+        card = folder / CARD_FILE
+        return cls(
+            name=folder.resolve().name,
+            session=session,
+            precision=precision,
+            preprocessor=preprocessor,
+            labels=labels,
+            taxonomy=taxonomy,
+            calibration=_calibration(folder, taxonomy, session) if calibrated else None,
+            model_card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+        )
+
+
+def _choose_precision(precision: str, folder: Path, device: str) -> str:
+    """auto is int8 where the folder has it and the CPU computes it in hardware; elsewhere fp32 is as fast and exact."""
+    if precision == "int8" and not (folder / INT8_FILE).is_file():
+        raise ModelError(f"{folder} has no {INT8_FILE}; make it with: python export.py --model {folder} --int8")
+    if precision != "auto":
+        return precision
+    return "int8" if device == "cpu" and (folder / INT8_FILE).is_file() and _cpu_computes_int8() else "fp32"
+
+
+def _cpu_computes_int8() -> bool:
+    """What Linux says of the first core; False elsewhere, where it cannot be known without a library."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return False
+    return not INT8_CPU_FLAGS.isdisjoint(flags.split())
+
+
+def _providers(device: str) -> list[str]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise ModelError("device cuda: this onnxruntime computes on the CPU only; install onnxruntime-gpu in its place")
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def _open_session(path: Path, threads: int, device: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what matters arrives as an exception
+    providers = _providers(device)
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions have no public base class
+        raise ModelError(f"{path} is not a usable ONNX model: {' '.join(str(error).split())[:300]}") from None
+    if session.get_providers()[0] != providers[0]:  # onnxruntime falls back to the CPU without a word
+        raise ModelError(f"device {device}: onnxruntime found no usable GPU (driver or CUDA libraries missing)")
+    return session
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ModelError(f"no model folder {str(folder)!r}")
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in PICKLE_SUFFIXES)
+    if pickles:
+        raise ModelError(
+            f"{folder} holds {', '.join(pickles)}: such files are pickles, which can run code when opened. "
+            "Delete them or use a folder with ONNX and safetensors only"
+        )
+    missing = [name for name in (MODEL_FILE, CONFIG_FILE, PREPROCESSOR_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(f"{folder} is not a model folder: {', '.join(missing)} missing (train.py writes all of them)")
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} must hold a JSON object, not a {type(content).__name__}")
+    return content
+
+
+def _check_preprocessor(preprocessor: dict, path: Path) -> None:
+    size = preprocessor.get("size")
+    sides = [size.get("height"), size.get("width")] if isinstance(size, dict) else []
+    if not sides or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ModelError(f'{path}: size is {size!r}; it must be like {{"height": 224, "width": 224}}')
+    for key in ("image_mean", "image_std"):
+        values = preprocessor.get(key)
+        if not (isinstance(values, list) and len(values) == 3 and all(isinstance(v, (int, float)) for v in values)):
+            raise ModelError(f"{path}: {key} is {values!r}; it must be three numbers")
+    if 0 in preprocessor["image_std"]:
+        raise ModelError(f"{path}: image_std is {preprocessor['image_std']}; it must not contain 0")
+    if not isinstance(preprocessor.get("rescale_factor", 1.0), (int, float)):
+        raise ModelError(f"{path}: rescale_factor is {preprocessor['rescale_factor']!r}; it must be a number")
+    if preprocessor.get("resample", 2) not in range(6):
+        raise ModelError(f"{path}: resample is {preprocessor['resample']!r}; it must be 2 (bilinear), 3 (bicubic) …")
+
+
+def _labels(config: dict, path: Path) -> list[str]:
+    id2label = config.get("id2label")
+    if not isinstance(id2label, dict) or not id2label:
+        raise ModelError(f"{path} has no id2label, the names of the model's outputs")
+    try:
+        return [str(id2label[str(i)]) for i in range(len(id2label))]
+    except KeyError as error:
+        raise ModelError(f"{path}: id2label must count from 0 to {len(id2label) - 1}; {error} is missing") from None
+
+
+def _taxonomy(config: dict, labels: list[str], path: Path) -> Taxonomy:
+    """The label's own name is its whole path where the model has no taxonomy."""
+    if "taxonomy" not in config:
+        return Taxonomy([[label] for label in labels])
+    try:
+        levels, paths = config["taxonomy"]["levels"], config["taxonomy"]["paths"]
+        wrong = [label for label in labels if label not in paths or len(paths[label]) != len(levels)]
+    except (KeyError, TypeError):
+        raise ModelError(f'{path}: taxonomy must be {{"levels": [names], "paths": {{label: [categories]}}}}') from None
+    if wrong or not levels:
+        raise ModelError(f"{path}: taxonomy has no path of {len(levels)} levels for {', '.join(wrong[:5])}")
+    return Taxonomy([paths[label] for label in labels], levels)
+
+
+def _calibration(folder: Path, taxonomy: Taxonomy, session: onnxruntime.InferenceSession) -> Calibration | None:
+    try:
+        calibration = Calibration.load(folder, taxonomy.levels, taxonomy.paths)
+    except CalibrationError as error:
+        raise ModelError(str(error)) from None
+    if calibration and calibration.unknown and calibration.unknown.centres is not None:
+        dim = {node.name: node.shape[-1] for node in session.get_outputs()}.get("embeddings")
+        wanted = calibration.unknown.centres.shape[1]
+        if dim != wanted:
+            given = "no embeddings" if dim is None else f"embeddings of {dim} numbers"
+            raise ModelError(
+                f"{folder}: calibration.json compares embeddings of {wanted} numbers, but the "
+                f"graph gives {given}; run calibrate.py on this model again"
+            )
+    return calibration
+
+
+def _check_session(session: onnxruntime.InferenceSession, size: dict, num_labels: int, path: Path) -> None:
+    inputs = {node.name: node.shape for node in session.get_inputs()}
+    outputs = {node.name: node.shape for node in session.get_outputs()}
+    if list(inputs) != ["pixel_values"] or "logits" not in outputs:
+        names = f"{', '.join(inputs)} -> {', '.join(outputs)}"
+        raise ModelError(f"{path} computes {names}; it must compute pixel_values -> logits")
+    expected = [("batch", None), ("channels", 3), ("height", size["height"]), ("width", size["width"])]
+    for (name, wanted), actual in zip(expected, inputs["pixel_values"], strict=False):
+        if isinstance(actual, int) and actual != wanted:
+            cure = "export it with a dynamic batch" if wanted is None else f"{PREPROCESSOR_FILE} gives {wanted}"
+            raise ModelError(f"{path} takes a fixed {name} of {actual}: {cure}")
+    if len(outputs["logits"]) != 2 or outputs["logits"][1] != num_labels:
+        shape = outputs["logits"]
+        raise ModelError(f"{path} gives logits of shape {shape}, but {CONFIG_FILE} names {num_labels} labels")

@@ -1,0 +1,74 @@
+"""The functions for programs: /classify, /classify_batch and /find_products, with names that stay."""
+
+from pathlib import Path
+
+import gradio as gr
+
+if __package__:
+    from .batches import Batch
+    from .limits import UserError
+    from .safe_gradio import Files, Picture, polite
+    from .service import TOP_K, Service, as_dict
+else:  # pushed alone as a Space, the files of this folder are top-level modules
+    from batches import Batch
+    from limits import UserError
+    from safe_gradio import Files, Picture, polite
+    from service import TOP_K, Service, as_dict
+
+
+def add_api(service: Service) -> None:
+    """Endpoints without anything to see. Build them where it is called."""
+    image, files = Picture(visible=False, label="image"), Files(visible=False, label="files", file_count="multiple")
+    model = gr.Dropdown(service.names, value=service.default, visible=False, label="model")
+    top_k = gr.Number(TOP_K, precision=0, visible=False, label="top_k")
+    answer, button = gr.JSON(visible=False, label="answer"), gr.Button(visible=False)
+
+    @polite
+    def classify(image: Path | bytes | None, model: str, top_k: int) -> dict:
+        """The category of the product on a picture, with its path, confidences and whether it is sure enough.
+
+        Args:
+            image: a picture (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF), uploaded or as a data-URL
+            model: the name of a model of this page
+            top_k: how many of the most likely labels to list
+        """
+        return service.classify(given(image), model, top_k).as_dict()
+
+    @polite
+    def classify_batch(files: list[tuple[str, Path]], model: str, top_k: int) -> list[dict]:
+        """The categories of many pictures, given as files or zip archives; a bad one is a row with its error.
+
+        Args:
+            files: pictures or zip archives of them, uploaded or as data-URLs
+            model: the name of a model of this page
+            top_k: how many of the most likely labels to list
+        """
+        names: list[str] = []
+
+        def sources():
+            for name, source in Batch(files):
+                names.append(name)
+                yield source
+
+        predictions = service.classify_batch(sources(), model, top_k)
+        return [{"file": name, **as_dict(one)} for name, one in zip(names, predictions, strict=True)]
+
+    @polite
+    def find_products(image: Path | bytes | None, model: str, top_k: int) -> dict:
+        """Every product on a screenshot of a shopping app: where it is, and its category.
+
+        Args:
+            image: the screenshot, uploaded or as a data-URL
+            model: the name of a model of this page
+            top_k: how many of the most likely labels to list
+        """
+        return service.find_products(given(image), model, top_k).as_dict()
+
+    for function, given_as in ((classify, image), (classify_batch, files), (find_products, image)):
+        button.click(function, [given_as, model, top_k], answer, api_name=function.__name__)
+
+
+def given(image: Path | bytes | None) -> Path | bytes:
+    if image is None:
+        raise UserError("Send a picture.")
+    return image

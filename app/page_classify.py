@@ -1,0 +1,112 @@
+"""The tab Classify: one picture, the answer of one model or of two side by side, and the heat map on demand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import gradio as gr
+
+if __package__:
+    from . import cards
+    from .limits import UserError
+    from .safe_gradio import Picture, polite
+    from .service import Service
+else:  # pushed alone as a Space, the files of this folder are top-level modules
+    import cards
+    from limits import UserError
+    from safe_gradio import Picture, polite
+    from service import Service
+
+EMPTY = cards.message(
+    "empty", "No picture yet", "Drop a product photo, paste one, take one with the camera, or pick an example."
+)
+
+
+def add_classify(service: Service, examples: Sequence[Path]) -> None:
+    """Build the tab's content where it is called."""
+    with gr.Row(elem_classes="columns"):
+        with gr.Column(min_width=300, scale=4):
+            picture = Picture(
+                label="Product photo",
+                sources=["upload", "webcam", "clipboard"],
+                height=320,
+                placeholder="Drop a product photo here\nor click to choose one",
+                buttons=[],
+                elem_id="classify-picture",
+            )
+            model, other = model_choice(service)
+            if examples:
+                gr.Examples(
+                    [[str(path)] for path in examples],
+                    [picture],
+                    label="Examples",
+                    elem_id="classify-examples",
+                    examples_per_page=len(examples),
+                )
+        with gr.Column(min_width=300, scale=5):
+            answer = gr.HTML(EMPTY, elem_id="classify-answer")
+            show = gr.Button("Show what the model looked at", visible=False, elem_id="classify-show")
+            heat = gr.HTML(visible=False, elem_id="classify-heat")
+
+    @polite
+    def classify(picture: Path | bytes | None, model: str, other: str) -> tuple:
+        """The answer, whether there is something to show, and no heat map yet."""
+        if picture is None:
+            return EMPTY, gr.Button(visible=False), gr.HTML("", visible=False)
+        try:
+            return answers(service, picture, model, other), gr.Button(visible=True), gr.HTML("", visible=False)
+        except UserError as error:
+            card = cards.message("error", "This did not work", str(error))
+            return card, gr.Button(visible=False), gr.HTML("", visible=False)
+
+    @polite
+    def show_heat(picture: Path | bytes | None, model: str, other: str) -> gr.HTML:
+        if picture is None:
+            return gr.HTML("", visible=False)
+        try:
+            figures = [heat_figure(service, picture, name) for name in chosen(model, other)]
+            return gr.HTML(cards.side_by_side(figures), visible=True)
+        except UserError as error:
+            return gr.HTML(cards.message("error", "There is no heat map", str(error)), visible=True)
+
+    inputs = [picture, model, other]
+    gr.on(
+        [picture.change, model.change, other.change],
+        classify,
+        inputs,
+        [answer, show, heat],
+        show_progress="minimal",
+        show_progress_on=[answer],
+        scroll_to_output=True,
+        trigger_mode="always_last",
+        api_visibility="private",
+    )
+    show.click(show_heat, inputs, heat, show_progress="minimal", api_visibility="private")
+
+
+def model_choice(service: Service) -> tuple[gr.Dropdown, gr.Dropdown]:
+    """The model and the one to compare it with; not shown where there is no choice."""
+    several = len(service.names) > 1
+    with gr.Row(visible=several):
+        model = gr.Dropdown(service.names, value=service.default, label="Model", min_width=120)
+        others = [("None", ""), *((name, name) for name in service.names)]
+        other = gr.Dropdown(others, value="", label="Compare with", min_width=120)
+    return model, other
+
+
+def chosen(model: str, other: str) -> list[str]:
+    return [model] if not other or other == model else [model, other]
+
+
+def answers(service: Service, picture: Path | bytes, model: str, other: str) -> str:
+    """The card of each chosen model. Raises UserError."""
+    names = chosen(model, other)
+    found = [service.classify(picture, name) for name in names]
+    rendered = [cards.answer_card(one, service.classifier(one.model), with_name=len(names) > 1) for one in found]
+    return cards.side_by_side(rendered)
+
+
+def heat_figure(service: Service, picture: Path | bytes, model: str) -> str:
+    """Raises UserError."""
+    best = service.classify(picture, model).prediction.top_k[0].label
+    caption = f"Warm places spoke for {best} ({model})."
+    return cards.figure(service.heat_map(picture, model, best), f"Heat map for {best}", caption)

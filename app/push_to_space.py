@@ -1,0 +1,294 @@
+"""Put the page on Hugging Face Spaces: check what would go up, create the Space, upload what the page needs.
+
+    python app/push_to_space.py USER/NAME --dry_run      # check, and list the files with their sizes; nothing is sent
+    python app/push_to_space.py USER/NAME [--private]    # needs `hf auth login` or a token in HF_TOKEN
+
+The code that goes up is app.py and every file of this folder that it imports; the data is what DATA and COPIES name.
+Nothing else can slip in: no pickle, no other script, no token.
+"""
+
+import argparse
+import ast
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2  # huggingface_hub's HTTP client
+from huggingface_hub import HfApi, constants, get_token, metadata_load
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.utils import disable_progress_bars, validate_repo_id
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PINS = "requirements*.txt"  # one of them says which gradio the page was tested with
+CARD, REQUIREMENTS = "README.md", "requirements.txt"
+DATA = (
+    CARD,
+    REQUIREMENTS,
+    "models/*/README.md",
+    "models/*/*.json",
+    "models/*/*.onnx",
+    "examples/*.jpg",
+    "assets/*.css",
+    "assets/*.js",
+)
+LEFT_OUT = ("arguments.json",)  # how a model was trained; its card says what a visitor needs
+COPIES = ("results/leaderboard.csv",)  # lie beside app/ in the checkout and within the Space
+OURS = ["*.py", "models/*", "examples/*", "assets/*", "results/*"]  # what is no longer in a push goes
+MAX_FILE_BYTES = 100 * 2**20
+MAX_TOTAL_BYTES = 500 * 2**20  # a Space has 1 GB
+COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")  # the Hub takes no others
+PYTHON_VERSION = re.compile(r"3\.\d+(\.\d+)?")
+REPOSITORY = re.compile(r"[^/\s]+/[^/\s]+")
+PIN = re.compile(r"([A-Za-z0-9._-]+)(\[[A-Za-z0-9,._-]+\])?==([A-Za-z0-9.+!-]+)")
+TOO_HEAVY = ("torch", "torchvision", "transformers", "datasets")  # the page needs none of them to classify
+PICKLE = re.compile(rb"\x80[\x02-\x05][\x95\x5d\x7d\x28\x8a\x58\x63]")  # protocol, then a frame or a first object
+ARCHIVE = b"PK\x03\x04"  # torch.save writes a pickle within a zip
+SECRETS = {
+    "a Hugging Face token": rb"\b(?:api_org|hf)_[A-Za-z0-9]{30,}",
+    "an OpenAI or Anthropic key": rb"\bsk-[A-Za-z0-9_-]{20,}",
+    "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{50,})",
+    "a GitLab token": rb"\bglpat-[A-Za-z0-9_-]{20}",
+    "an AWS key": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    "a Google key": rb"\bAIza[A-Za-z0-9_-]{35}",
+    "a Kaggle token": rb"\bKGAT_[A-Za-z0-9]{30,}",
+    "a Weights & Biases key": rb"\bwandb_v1_[A-Za-z0-9_]{40,}",
+    "a Slack token": rb"\bxox[abprs]-[A-Za-z0-9-]{10,}",
+    "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+}
+
+
+class PushError(ValueError):
+    """Why nothing can be pushed, in one line."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit code: 0 pushed, or --dry_run found nothing wrong; 1 something is wrong; 2 wrong usage."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if not REPOSITORY.fullmatch(args.space) or not is_repository(args.space):
+        parser.error(f"{args.space!r} is no name of a Space: give USER/NAME, letters, digits, '-', '_' and '.' only")
+    try:
+        files = space_files(CHECKOUT)
+        print_files(files)
+        if problems := list(find_problems(CHECKOUT, files)):
+            raise PushError("nothing was sent:\n" + "\n".join(f"  {problem}" for problem in problems))
+        if not args.dry_run:
+            print(f"\n{push(args.space, args.private, files)}")
+    except PushError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="push_to_space.py", description=__doc__.splitlines()[0])
+    parser.add_argument("space", metavar="USER/NAME", help="the Space; it is created if it does not exist")
+    parser.add_argument("--private", action="store_true", help="only you can see a Space that this creates")
+    parser.add_argument("--dry_run", action="store_true", help="check and list the files, send nothing")
+    return parser
+
+
+def is_repository(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def space_files(checkout: Path) -> dict[str, Path]:
+    """What the Space needs: each path in the Space, in order, and the file. Raises PushError without app_file."""
+    app = checkout / "app"
+    app_file = str(front_matter(app).get("app_file") or "app.py")
+    data = {path for pattern in DATA for path in app.glob(pattern) if path.name not in LEFT_OUT}
+    names = {path.relative_to(app).as_posix() for path in data} | local_modules(app, app_file)
+    files = {name: app / name for name in names} | {name: checkout / name for name in COPIES}
+    return {name: path for name, path in sorted(files.items()) if path.is_file()}
+
+
+def copy_files(files: dict[str, Path], folder: Path) -> None:
+    """Lay the files out as the Space holds them."""
+    for name, path in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / name)
+
+
+def local_modules(folder: Path, app_file: str) -> set[str]:
+    """The names of `app_file` and all files of `folder` that it imports, directly or not."""
+    found, waiting = set(), [app_file]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        if Path(name).name != name or not (folder / name).is_file():
+            raise PushError(f"app_file in {CARD} is {name!r}, which is not a file in {folder}")
+        found.add(name)
+        modules = imported_modules(ast.parse((folder / name).read_bytes(), name))
+        waiting += [f"{module}.py" for module in modules if (folder / f"{module}.py").is_file()]
+    return found
+
+
+def imported_modules(tree: ast.Module) -> Iterator[str]:
+    """The first parts of the names of all imported modules, wherever in the file they are imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.removeprefix("app.").partition(".")[0]
+        elif isinstance(node, ast.ImportFrom):  # from . import images
+            yield from (alias.name for alias in node.names)
+
+
+def front_matter(folder: Path) -> dict:
+    try:
+        return metadata_load(folder / CARD) or {}
+    except (OSError, ValueError) as error:
+        raise PushError(f"{CARD} has no readable front matter: {error}") from None
+    except Exception as error:  # yaml's errors have a base class of their own, and yaml is not imported here
+        raise PushError(f"{CARD}: its front matter is no YAML: {' '.join(str(error).split())}") from None
+
+
+def find_problems(checkout: Path, files: dict[str, Path]) -> Iterator[str]:
+    """What is wrong, a line each."""
+    yield from card_problems(front_matter(checkout / "app"), pinned_gradio(checkout))
+    yield from requirement_problems(checkout / "app" / REQUIREMENTS)
+    yield from size_problems(files)
+    if not any(Path(name).match("models/*/model.onnx") for name in files):
+        yield "models/: no model folder, so there is nothing to classify with"
+    token = (get_token() or "").encode()
+    for name, path in files.items():
+        yield from (f"{name}: {problem}" for problem in content_problems(path, token))
+
+
+def card_problems(card: dict, gradio: str) -> Iterator[str]:
+    """What the Hub would refuse, or build differently from what was tested with this version of gradio."""
+    for key in ("title", "emoji", "license"):
+        if not isinstance(card.get(key), str) or not card[key].strip():
+            yield f"{CARD}: {key} is {card.get(key)!r}; it must be a text"
+    for key in ("colorFrom", "colorTo"):
+        if card.get(key) not in COLOURS:
+            yield f"{CARD}: {key} is {card.get(key)!r}; it must be one of {', '.join(COLOURS)}"
+    if card.get("sdk") != "gradio":
+        yield f"{CARD}: sdk is {card.get('sdk')!r}; it must be 'gradio'"
+    if not isinstance(card.get("pinned"), bool):
+        yield f"{CARD}: pinned is {card.get('pinned')!r}; it must be true or false"
+    version = card.get("python_version")
+    if not isinstance(version, str) or not PYTHON_VERSION.fullmatch(version):  # without quotes YAML reads 3.10 as 3.1
+        yield f'{CARD}: python_version is {version!r}; it must be like "3.11", with the quotes'
+    if card.get("sdk_version") != gradio:
+        yield f"{CARD}: sdk_version is {card.get('sdk_version')!r}, but the checkout pins gradio to {gradio!r}"
+
+
+def pinned_gradio(checkout: Path) -> str:
+    """The version that the checkout's requirements pin. Raises PushError."""
+    lines = [line for path in sorted(checkout.glob(PINS)) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = {pin[3] for pin in map(PIN.match, lines) if pin and pin[1].lower() == "gradio"}
+    if len(found) != 1:
+        pins = ", ".join(sorted(found)) or "nothing"
+        raise PushError(
+            f"{checkout / PINS} pins gradio to {pins}; one gradio==VERSION must equal sdk_version in {CARD}"
+        )
+    return found.pop()
+
+
+def requirement_problems(path: Path) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{path.name}: missing"
+        return
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        requirement = line.partition("#")[0].strip()
+        pin = PIN.fullmatch(requirement)
+        if requirement and not pin:
+            yield f"{path.name}:{number}: {requirement!r} is not pinned; write name==version"
+        elif pin and pin[1].lower() == "gradio":
+            yield f"{path.name}:{number}: gradio comes from sdk_version in {CARD}; remove it here"
+        elif pin and pin[1].lower() in TOO_HEAVY:
+            yield f"{path.name}:{number}: {pin[1]} is not needed to classify and too heavy for a Space"
+
+
+def size_problems(files: dict[str, Path]) -> Iterator[str]:
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    for name, size in sizes.items():
+        if size > MAX_FILE_BYTES:
+            yield f"{name}: {readable(size)}, at most {readable(MAX_FILE_BYTES)} a file"
+    if sum(sizes.values()) > MAX_TOTAL_BYTES:
+        yield f"all files together: {readable(sum(sizes.values()))}, at most {readable(MAX_TOTAL_BYTES)}"
+
+
+def content_problems(path: Path, token: bytes) -> Iterator[str]:
+    """token: the user's own, which must be in no file; b"" if there is none."""
+    if path.is_symlink():
+        yield "a link; only files of this folder go up"
+        return
+    data = path.read_bytes()
+    if PICKLE.match(data):
+        yield "a pickle, which runs code when it is opened"
+    if data.startswith(ARCHIVE):
+        yield "a zip archive, in which a pickle can hide"
+    for kind, pattern in SECRETS.items():
+        if found := re.search(pattern, data):
+            yield f"line {data.count(10, 0, found.start()) + 1} holds what looks like {kind}"
+    if token and token in data:
+        yield "holds your own Hugging Face token"
+
+
+def print_files(files: dict[str, Path]) -> None:
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    for name, size in sizes.items():
+        print(f"{readable(size):>10}  {name}")
+    print(f"{readable(sum(sizes.values())):>10}  in {len(files)} files")
+
+
+def readable(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:.1f} MiB" if num_bytes >= 2**20 else f"{num_bytes / 2**10:.2f} KiB"
+
+
+def push(space: str, private: bool, files: dict[str, Path]) -> str:
+    """Create the Space if need be and make it hold exactly these files of ours; returns its address."""
+    if not get_token():
+        raise PushError("no Hugging Face token: run `hf auth login`, or set HF_TOKEN to one that may write")
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    try:
+        return create_and_upload(space, private, files)
+    except OfflineModeIsEnabled:
+        raise PushError("HF_HUB_OFFLINE is set, so the Hub cannot be reached: unset it") from None
+    except HfHubHTTPError as error:
+        raise PushError(refusal(error, space)) from None
+    except (httpx2.HTTPError, OSError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PushError(f"{constants.ENDPOINT} cannot be reached: {reason}") from None
+    except ValueError as error:  # the Hub's own check of the front matter
+        raise PushError(f"the Hub refuses {CARD}: {' '.join(str(error).split())}") from None
+
+
+def create_and_upload(space: str, private: bool, files: dict[str, Path]) -> str:
+    api = HfApi()
+    address = api.create_repo(space, repo_type="space", space_sdk="gradio", private=private or None, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        copy_files(files, Path(folder))
+        api.upload_folder(
+            repo_id=space,
+            repo_type="space",
+            folder_path=folder,
+            allow_patterns=[name.replace("[", "[[]") for name in files],
+            delete_patterns=OURS,
+            commit_message="Push the page with its models",
+        )
+    return str(address)
+
+
+def refusal(error: HfHubHTTPError, space: str) -> str:
+    status = error.response.status_code if error.response is not None else None
+    if status == 401:
+        return "the Hub does not know this token: run `hf auth login` again, or renew HF_TOKEN"
+    if status == 403:
+        return f"this token may not write to {space}: use one with write access to {space.partition('/')[0]}"
+    return f"the Hub answered {status}: {error.server_message or ' '.join(str(error).split())}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

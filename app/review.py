@@ -1,0 +1,192 @@
+"""The pictures that need a person, and the corrections that a person makes, for `data_prep --corrections`. No gradio.
+
+They come from the tab Batch, or from a prepared dataset that is looked through a part at a time: those where the model
+is not sure enough, and those where it is sure of another label than the dataset's.
+"""
+
+import csv
+import io
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+if __package__:
+    from .classifier import Prediction
+    from .images import ImageError, ImageSource, load_image
+    from .limits import UserError
+    from .service import Service
+else:  # pushed alone as a Space, the files of this folder are top-level modules
+    from classifier import Prediction
+    from images import ImageError, ImageSource, load_image
+    from limits import UserError
+    from service import Service
+
+HEADER = ("id", "action", "column", "label", "reason")  # as data_prep/corrections.py reads them
+SPLITS = ("train", "validation")  # corrections leave the test split alone
+UNSURE = 0.5  # below it an answer of a model without calibration needs a person
+SURE = 0.8  # from here on another label than the dataset's is suspicious
+PICTURE_SIDE = 512
+MAX_ITEMS = 2000  # about 60 MB of pictures
+CHUNK = 64  # rows of a dataset that are looked at before the page gets the next picture
+MAX_CHUNKS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture to review. picture: a JPEG of at most PICTURE_SIDE; label, column: what the dataset says, or ""."""
+
+    id: str
+    picture: bytes
+    prediction: Prediction
+    why: str
+    label: str = ""
+    column: str = ""
+
+
+class Corrections:
+    """An append-only file: a line a decision; where an id comes twice, the later line counts."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ValueError for a file with other columns, before anybody has worked for nothing."""
+        self.path = path
+        self._lock = threading.Lock()
+        self.ids = set()
+        if path.is_file() and path.stat().st_size:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                if tuple(reader.fieldnames or ()) != HEADER:
+                    raise ValueError(f"{path} has other columns than {','.join(HEADER)}; give another file")
+                self.ids = {row["id"] for row in reader}
+        elif not path.resolve().parent.is_dir():
+            raise ValueError(f"there is no folder {path.resolve().parent} for the corrections; make it first")
+
+    def append(self, item: Item, action: str, label: str, reason: str) -> None:
+        """Write one line and make sure that it is on the disk. Raises UserError."""
+        line = io.StringIO()
+        writer = csv.writer(line, lineterminator="\n")
+        with self._lock:
+            try:
+                with self.path.open("a", newline="", encoding="utf-8") as file:
+                    if not file.tell():
+                        writer.writerow(HEADER)
+                    writer.writerow((item.id, action, item.column, label, reason))
+                    file.write(line.getvalue())
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise UserError(f"The correction could not be saved: {error.strerror}.") from None
+            self.ids.add(item.id)
+
+
+class ReviewQueue:
+    """What is to be reviewed, shared by everybody who reviews."""
+
+    def __init__(self, service: Service, corrections: Path, dataset: Path | None = None) -> None:
+        """Raises ValueError for a corrections file or a dataset that cannot be used."""
+        self.service = service
+        self.corrections = Corrections(corrections)
+        self.items: list[Item] = []
+        self.looked_at = 0
+        self._known: set[str] = set(self.corrections.ids)
+        self._lock = threading.Lock()
+        self._rows = dataset_rows(dataset, service.classifier().labels) if dataset else None
+
+    def see(self, name: str, source: ImageSource | ImageError, prediction: Prediction) -> None:
+        """Keep a picture of a batch if it needs a person."""
+        why = reason(prediction)
+        if why and not isinstance(source, ImageError):
+            self._add(name, source, prediction, why)
+
+    def item(self, number: int) -> Item | None:
+        """The picture of this number; looks through more of the dataset where it is the next one. None: no more."""
+        with self._lock:
+            chunks = 0
+            while number >= len(self.items) and self._rows is not None and chunks < MAX_CHUNKS:
+                self._look_on()
+                chunks += 1
+            return self.items[number] if 0 <= number < len(self.items) else None
+
+    def _look_on(self) -> None:
+        rows = list(islice(self._rows, CHUNK))
+        if not rows:
+            self._rows = None
+            return
+        self.looked_at += len(rows)
+        predictions = self.service.classify_batch([row.picture for row in rows])
+        for row, prediction in zip(rows, predictions, strict=True):
+            if why := reason(prediction, row.label):
+                self._add(row.id, row.picture, prediction, why, row.label, row.column)
+
+    def _add(
+        self, name: str, source: ImageSource, prediction: Prediction, why: str, label: str = "", column: str = ""
+    ) -> None:
+        if name in self._known or len(self.items) >= MAX_ITEMS:
+            return
+        self._known.add(name)
+        self.items.append(Item(name, small_jpeg(source), prediction, why, label, column))
+
+
+def reason(prediction: Prediction, label: str = "") -> str:
+    """Why a person should look at a picture; "" if nobody needs to. label: the dataset's, if it has one."""
+    best = prediction.top_k[0] if prediction.top_k else None
+    if prediction.status == "error" or best is None:
+        return ""
+    if label and best.label != label and best.confidence >= SURE:
+        return f"The data says {label}, the model is sure of {best.label}."
+    if prediction.status == "unknown":
+        return "It looks like nothing that the model has learnt."
+    if prediction.status == "review" or best.confidence < UNSURE:
+        return "The model is not sure."
+    return ""
+
+
+def small_jpeg(source: ImageSource) -> bytes:
+    image = load_image(source, target_size=PICTURE_SIDE)
+    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=85)
+    return stream.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRow:
+    """A row of a prepared dataset. picture: the bytes of its file."""
+
+    id: str
+    picture: bytes
+    label: str
+    column: str
+
+
+def dataset_rows(folder: Path, labels: list[str]) -> Iterator[DatasetRow]:
+    """The rows of a prepared dataset but for its test split. Raises ValueError where it does not fit the model."""
+    import datasets  # only who reviews a dataset needs it
+
+    if not (folder / "dataset_dict.json").is_file():
+        raise ValueError(f"{folder} is not a prepared dataset; a command of data_prep makes one")
+    splits = datasets.load_from_disk(str(folder))
+    first = next(iter(splits.values()))
+    known = set(labels)
+    columns = {
+        name: len(known.intersection(feature.names)) / len(feature.names)
+        for name, feature in first.features.items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+    column = max(columns, key=columns.get, default=None)
+    if column is None or not columns[column]:
+        raise ValueError(f"{folder} has no label column with labels of the model")
+    return _rows(splits, column)
+
+
+def _rows(splits, column: str) -> Iterator[DatasetRow]:
+    from datasets import Image
+
+    for name in SPLITS:
+        if name in splits:
+            split = splits[name].select_columns(["image", "id", column]).cast_column("image", Image(decode=False))
+            names = split.features[column].names
+            for row in split:
+                yield DatasetRow(row["id"], row["image"]["bytes"], names[row[column]], column)

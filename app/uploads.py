@@ -1,0 +1,125 @@
+"""Take the files of a multipart request, with every limit enforced while they arrive, not afterwards.
+
+    @api.post("/classify")
+    def classify(files: Annotated[list[UploadFile], Depends(Uploads().receive)]): ...
+
+At most MAX_UPLOADS requests are received or worked on at once; any further one is refused before a byte of it is read.
+A file above a megabyte waits on the disk in a nameless temporary file, which is gone with the request.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from fastapi import Request, UploadFile
+from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from . import limits
+from .limits import Busy, TooLarge, UserError
+
+FIELD = "files"
+MAX_UPLOADS = limits.MAX_RUNNING + limits.MAX_WAITING
+MAX_UPLOAD_SECONDS = 60
+MAX_OTHER_FIELDS = 10
+MAX_PART_OVERHEAD = 2**10  # bytes that a file's own boundary and headers may add
+MAX_NAME = 200  # characters
+
+
+class WrongType(UserError):
+    """A request that is no form with files."""
+
+
+class NoFile(UserError):
+    """A form without a file."""
+
+
+class Malformed(UserError):
+    """A form that breaks off or is no form."""
+
+
+class TooSlow(UserError):
+    """A request that did not arrive in time."""
+
+
+class Uploads:
+    """Counts the requests that are being received or worked on."""
+
+    def __init__(self) -> None:
+        self.active = 0
+
+    async def receive(self, request: Request) -> AsyncIterator[list[UploadFile]]:
+        """The uploaded files, which are closed after the answer. Raises UserError."""
+        if self.active >= MAX_UPLOADS:
+            raise Busy
+        self.active += 1
+        try:
+            form = await read_form(request)
+            try:
+                files = [value for value in form.getlist(FIELD) if not isinstance(value, str)]
+                if not files:
+                    raise NoFile(f"Send at least one picture as the form field {FIELD!r}: curl -F {FIELD}=@photo.jpg")
+                yield files
+            finally:
+                await form.close()
+        finally:
+            self.active -= 1
+
+
+class LimitedParser(MultiPartParser):
+    """Starlette's parser, which stops at the first file that is too large."""
+
+    part_bytes = 0
+
+    def on_part_begin(self) -> None:
+        super().on_part_begin()
+        self.part_bytes = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self.part_bytes += end - start
+        if self.part_bytes > limits.MAX_FILE_BYTES:
+            raise TooLarge(f"This file has more than {limits.megabytes(limits.MAX_FILE_BYTES)}, which is the most.")
+        super().on_part_data(data, start, end)
+
+
+async def read_form(request: Request) -> FormData:
+    """Raises UserError."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+        raise WrongType(f"Send pictures as multipart/form-data: curl -F {FIELD}=@photo.jpg")
+    try:
+        async with asyncio.timeout(MAX_UPLOAD_SECONDS), aclosing(limited_stream(request)) as stream:
+            parser = LimitedParser(
+                request.headers, stream, max_files=limits.MAX_BATCH_FILES, max_fields=MAX_OTHER_FIELDS
+            )
+            return await parser.parse()
+    except TimeoutError:
+        raise TooSlow(f"The request did not arrive within {MAX_UPLOAD_SECONDS} seconds.") from None
+    except ClientDisconnect:
+        raise Malformed("The request broke off.") from None
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise TooLarge(f"At most {limits.MAX_BATCH_FILES} files are allowed in one request.") from None
+        raise Malformed(f"This is no readable form: {error.message}") from None
+
+
+async def limited_stream(request: Request) -> AsyncIterator[bytes]:
+    """The body, up to the limit. Raises TooLarge, at once where the request says how large it is."""
+    most = limits.MAX_BATCH_BYTES + MAX_PART_OVERHEAD * limits.MAX_BATCH_FILES
+    announced = request.headers.get("content-length", "")
+    received = int(announced) if announced.isdecimal() else 0
+    too_large = TooLarge(f"At most {limits.megabytes(limits.MAX_BATCH_BYTES)} are allowed in one request.")
+    if received > most:
+        raise too_large
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > most:
+            raise too_large
+        yield chunk
+
+
+def file_name(file: UploadFile) -> str:
+    """The name that the caller gave it, to be shown only: without folders, never used as a path."""
+    name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
+    return name[-MAX_NAME:].encode("utf-8", "replace").decode()

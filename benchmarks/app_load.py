@@ -1,0 +1,161 @@
+"""How the server holds under load: many clients at once, then many requests while its memory is watched.
+
+    python -m benchmarks.app_load
+
+It starts the server on a free port of 127.0.0.1, sends --requests from --clients at the same time, and reports the
+answers by status, the 50th and 95th percentile of the time to an answer, and the server's memory over --memory_requests
+further requests. "busy" is the polite 503 with Retry-After, after which a client waits and asks again; any other status
+than 200 is an error, and the exit code is 1.
+
+Run at low priority on 2 cores with a load of 20 from other work: 200 answers, busy 150 times, no errors, p50 3.9 s,
+p95 14.9 s; memory over 2,000 requests 283 284 284 285 285 MiB.
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS = 120
+WARM_UP = 200  # requests before memory is watched: threads, buffers and caches come up first
+MAX_GROWTH_MIB = 20
+STEADY_CLIENTS = 4
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit code: 0 no error and no growth, 1 otherwise."""
+    args = parse_arguments(argv)
+    pictures = [path.read_bytes() for path in sorted((ROOT / "examples").glob("*.jpg"))]
+    with running_server() as address:
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start")
+        asyncio.run(send(address, pictures, 10, 1))
+        crowd = asyncio.run(send(address, pictures, args.requests, args.clients))
+        report(crowd, f"{args.requests} requests from {args.clients} clients")
+        growth = watch_memory(address, pictures, args.memory_requests) if args.memory_requests else 0.0
+    return 1 if crowd.errors or growth > MAX_GROWTH_MIB else 0
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.app_load", description=__doc__.splitlines()[0])
+    parser.add_argument("--requests", type=int, default=200, help="default: %(default)s")
+    parser.add_argument("--clients", type=int, default=50, help="at the same time (default: %(default)s)")
+    parser.add_argument("--memory_requests", type=int, default=2000, help="0 leaves this out (default: %(default)s)")
+    args = parser.parse_args(argv)
+    if args.requests < 2 or args.clients < 1 or args.memory_requests < 0:
+        parser.error("--requests must be at least 2, --clients at least 1 and --memory_requests at least 0")
+    return args
+
+
+class Answers:
+    """seconds: of each answered request, from its last try; statuses: of all tries; errors: neither 200 nor busy."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.statuses: Counter[int | str] = Counter()
+        self.started = time.perf_counter()
+
+    @property
+    def errors(self) -> int:
+        return sum(count for status, count in self.statuses.items() if status not in (200, 503))
+
+
+async def send(address: str, pictures: list[bytes], requests: int, clients: int) -> Answers:
+    """`clients` share the requests; each sends its next one when the last one is answered."""
+    waiting = iter(islice(cycle(pictures), requests))
+    answers = Answers()
+
+    async def one_client() -> None:
+        async with httpx.AsyncClient(base_url=address, timeout=60) as client:
+            for picture in waiting:
+                while not await answered(client, picture, answers):
+                    pass
+
+    await asyncio.gather(*[one_client() for _ in range(clients)])
+    return answers
+
+
+async def answered(client: httpx.AsyncClient, picture: bytes, answers: Answers) -> bool:
+    """One try; False where the server was busy, after the time for which it asked."""
+    start = time.perf_counter()
+    try:
+        response = await client.post("/v1/classify", files={"files": ("photo.jpg", picture)})
+    except httpx.HTTPError as error:
+        answers.statuses[type(error).__name__] += 1
+        return True
+    answers.statuses[response.status_code] += 1
+    if response.status_code == 503:
+        await asyncio.sleep(float(response.headers["Retry-After"]))
+        return False
+    answers.seconds.append(time.perf_counter() - start)
+    return True
+
+
+def report(answers: Answers, title: str) -> None:
+    total = time.perf_counter() - answers.started
+    cuts = statistics.quantiles(answers.seconds or [0.0, 0.0], n=100, method="inclusive")
+    others = {status: count for status, count in answers.statuses.items() if status not in (200, 503)}
+    print(
+        f"{title}: {answers.statuses[200]} answers, busy {answers.statuses[503]} times, errors {others or 'none'}; "
+        f"p50 {1000 * cuts[49]:.0f} ms, p95 {1000 * cuts[94]:.0f} ms; {answers.statuses[200] / total:.0f} answers/s"
+    )
+
+
+def watch_memory(address: str, pictures: list[bytes], requests: int) -> float:
+    """Prints the server's resident memory along the way; returns how many MiB it grew after the warm-up."""
+    asyncio.run(send(address, pictures, min(WARM_UP, requests), STEADY_CLIENTS))
+    sizes = [resident_mib(address)]
+    for _ in range(4):
+        asyncio.run(send(address, pictures, requests // 4, STEADY_CLIENTS))
+        sizes.append(resident_mib(address))
+    print(f"memory over {requests} requests: {' '.join(f'{size:.0f}' for size in sizes)} MiB")
+    return sizes[-1] - sizes[0]
+
+
+def resident_mib(address: str) -> float:
+    text = httpx.get(f"{address}/metrics").text
+    return float(re.search(r"^process_resident_memory_bytes (\S+)$", text, re.MULTILINE)[1]) / 2**20
+
+
+@contextmanager
+def running_server() -> Iterator[str]:
+    """The server with the page, in a process of its own: its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with tempfile.TemporaryFile() as log:
+        command = [sys.executable, "-m", "app.server", "--port", str(port)]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            wait_until_it_answers(process, f"http://127.0.0.1:{port}/healthz")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def wait_until_it_answers(process: subprocess.Popen, address: str) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            httpx.get(address)
+            return
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    raise SystemExit("the server did not start; `python -m app.server` shows why")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Turn a graph into one that computes in 8-bit integers, and find the layers that have to stay in float.
+
+    quantised = quantise(Path("model.onnx"), Path("model.int8.onnx"), training_pixels, good_enough)
+
+Static quantisation with QuantizeLinear/DequantizeLinear pairs (Jacob et al. 2018): weights int8 with a scale for each
+output channel, activations uint8 with the range they have on training pictures. Some layers carry most of the error,
+often the first ones, which see few channels of very different size. So each block of neighbouring layers is left in
+float in turn, the blocks are sorted by how much closer the logits then come, and as few as needed stay in float.
+Blocks, because every step between float and int8 costs time.
+"""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from tqdm import tqdm
+
+INPUT, OUTPUT = "pixel_values", "logits"
+LAYERS = ("Conv", "Gemm", "MatMul")  # what holds the weights and the time
+CARRIED = ("Add", "Clip", "Relu")  # quantised with the layers around them, or each would go back to float
+BLOCK = 3  # layers; an inverted residual block of MobileNetV2 or EfficientNet has so many
+FLOAT_BLOCKS = (0, 1, 2, 3, 4, 6)  # how many of the worst blocks stay in float, one after the other
+BATCH = 16
+SENSITIVITY_IMAGES = 32
+
+
+def quantise(
+    source: Path, target: Path, pixels: np.ndarray, good_enough: Callable[[Path, int], bool]
+) -> list[str] | None:
+    """Write `target` with the fewest float layers that are good enough; returns their names, None where none was.
+
+    pixels: (pictures, 3, height, width) float32 of training pictures, some hundred. good_enough: is given a candidate's
+    file and its number of float layers. Every candidate that fails is deleted, so `target` exists only if one passed.
+    """
+    logging.getLogger().setLevel(logging.ERROR)  # onnxruntime advises to fold the graph first, which is done here
+    with tempfile.TemporaryDirectory() as scratch:
+        folded, ranges, candidate = (Path(scratch) / name for name in ("folded.onnx", "ranges.json", "int8.onnx"))
+        fold(source, folded)
+        layers = quantisable(onnx.load(folded).graph)
+        write_int8(folded, candidate, layers, ranges, pixels)
+        worst = by_error(folded, ranges, layers, pixels[:SENSITIVITY_IMAGES])
+        for number in [number for number in FLOAT_BLOCKS if number < len(worst)]:
+            kept = [layer for block in worst[:number] for layer in block]
+            write_int8(folded, candidate, [layer for layer in layers if layer not in kept], ranges)
+            if good_enough(candidate, len(kept)):
+                target.write_bytes(candidate.read_bytes())
+                return kept
+    return None
+
+
+def fold(source: Path, target: Path) -> None:
+    """Constants computed, batch normalisation folded into convolutions: the graph as it will run."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def quantisable(graph: onnx.GraphProto) -> list[str]:
+    """The layers on the way to the logits but for the last, which is small and decides: embeddings and maps stay."""
+    maker = {output: node for node in graph.node for output in node.output}
+    weights = {tensor.name for tensor in graph.initializer}
+    needed, waiting = {}, [OUTPUT]
+    while waiting:
+        node = maker.get(waiting.pop())
+        if node is not None and node.name not in needed:
+            needed[node.name] = node
+            waiting.extend(node.input)
+    layers = [n.name for n in graph.node if n.name in needed and n.op_type in LAYERS and weights & set(n.input)]
+    return layers[:-1]
+
+
+def write_int8(
+    folded: Path, target: Path, layers: Sequence[str], ranges: Path, pixels: np.ndarray | None = None
+) -> None:
+    """Quantise these layers; `ranges` holds the activations' ranges, measured on `pixels` where it does not exist."""
+    graph = onnx.load(folded).graph
+    quantize_static(
+        folded,
+        target,
+        None if pixels is None else _Batches(pixels),
+        quant_format=QuantFormat.QDQ,
+        nodes_to_quantize=[*layers, *carried(graph, set(layers))],
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibration_cache_path=ranges,
+    )
+
+
+def carried(graph: onnx.GraphProto, layers: set[str]) -> Iterator[str]:
+    """Additions and activations that only quantised layers, or other carried nodes, feed."""
+    names = {output: node.name for node in graph.node for output in node.output}
+    inside = set(layers)
+    for node in graph.node:
+        sources = [names[tensor] for tensor in node.input if tensor in names]
+        if node.op_type in CARRIED and sources and inside.issuperset(sources):
+            inside.add(node.name)
+            yield node.name
+
+
+def by_error(folded: Path, ranges: Path, layers: Sequence[str], pixels: np.ndarray) -> list[Sequence[str]]:
+    """The layers in blocks, those first that bring the logits closest to the float graph's when they stay in float."""
+    expected = run(folded, pixels)
+    candidate = folded.with_name("one_block.onnx")
+    blocks = [layers[start : start + BLOCK] for start in range(0, len(layers), BLOCK)]
+    errors = []
+    for block in tqdm(blocks, desc="error of each block", disable=None):
+        write_int8(folded, candidate, [layer for layer in layers if layer not in block], ranges)
+        errors.append(float(((run(candidate, pixels) - expected) ** 2).mean()))
+    return [blocks[i] for i in np.argsort(errors)]
+
+
+def run(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """The logits of a graph: (pictures, labels) float32."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
+    return np.concatenate([session.run([OUTPUT], {INPUT: batch})[0] for batch in batches])
+
+
+class _Batches(CalibrationDataReader):
+    """Pictures a batch at a time, as onnxruntime asks for them."""
+
+    def __init__(self, pixels: np.ndarray):
+        self.batches = iter([pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {INPUT: batch}

@@ -1,0 +1,154 @@
+"""Clean pictures against real ones: how much a model loses from one source to another, and what closes the gap.
+
+    python -m data_prep.image_folder --input clothing --output data/clothing
+    python -m data_prep.fashion_mnist --output data/fashion_mnist
+    python -m data_prep.kaggle_fashion --output data/kaggle_fashion
+    python studies/domain_gap.py --lite0 DIR --fashion runs/fashion
+    python studies/domain_gap.py --dry_run                  # what is to do and how long it takes
+    python studies/domain_gap.py --only kaggle clothing joint
+    python studies/domain_gap.py --report                   # the page alone, from what was run
+
+The page is results/domain_gap.md. Started again, the study goes on; rows that were not run are absent. The model of
+fashion_joint stays in runs/studies/domain_gap for shipping.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cpu_torchvision  # noqa: F401  before transformers
+
+import numpy as np
+
+from studies.batch_norm import adapted_logits
+from studies.coarse_labels import train_jointly
+from studies.common_labels import in_common
+from studies.crossval import PROTOCOL, logged, run_training
+from studies.gap_data import Source, few_photos, fingerprints, open_source
+from studies.gap_page import write_results
+from studies.gap_rows import KEPT_MODELS, PHOTO_REPEATS, ROWS, SEED, Row
+from studies.inference import Network, softmax
+from studies.units import Missing, Unit, fingerprint_of_weights, run_missing
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+PHOTOS = "clothing"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    prepared = {name: getattr(options, name) for name in ("fashion_mnist", "kaggle", "clothing")}
+    try:
+        sources = {name: open_source(name, folder, options.runs) for name, folder in prepared.items()}
+        rows = rows_of(options)
+        units = all_units(rows, sources, options)
+        wanted = [unit for unit in units if not options.only or unit.row in options.only]
+        failed = [] if options.report else run_missing(wanted, options.runs, options.dry_run)
+        if not options.dry_run:
+            print(write_results(sources, rows, units, options.runs, options.results))
+    except ValueError as error:
+        parser.error(str(error))
+    if failed:
+        sys.exit(f"not all rows could be run: {', '.join(failed)}")
+
+
+def rows_of(options: argparse.Namespace) -> list[Row]:
+    """ROWS with what the command line says otherwise."""
+    return [
+        replace(row, steps=min(row.steps, options.steps or row.steps), size=options.image_size or row.size)
+        for row in ROWS
+    ]
+
+
+def all_units(rows: Sequence[Row], sources: dict[str, Source], options: argparse.Namespace) -> list[Unit]:
+    """A unit a row; a row that starts from another's model, which comes before it, finds it through `units`."""
+    units: dict[str, Unit] = {}
+    weights = {"imagenet": options.lite0, "fashion": options.fashion}
+    for row in rows:
+        earlier = units.get(row.start or "")
+        start = str(earlier.model_folder(options.runs)) if earlier else row.start and weights[row.start]
+        made_by = {
+            "arguments": row.arguments(row.start),
+            "source": row.source,
+            "data": fingerprints(sources.values()),
+            "start": earlier.key if earlier else fingerprint_of_weights(start),
+        }
+        work = partial(answer, row, start, sources, options)
+        keep, needed = row.name in KEPT_MODELS, None if earlier else start
+        units[row.name] = Unit(row.name, "answers", made_by, row.seconds(), work, keep, needed)
+    return list(units.values())
+
+
+def answer(
+    row: Row, start: str | None, sources: dict[str, Source], options: argparse.Namespace, folder: Path
+) -> dict[str, np.ndarray]:
+    """For each source (rows, common classes) float32 sums of probabilities on its scored pictures.
+
+    `clothing_adapted` are those on photos with test-time BatchNorm.
+    """
+    trained = fit(row, start, sources, options, folder)
+    network = Network(trained)
+    answers = {
+        name: sums(network.logits(source.scored_pixels(row.size)), network.labels) for name, source in sources.items()
+    }
+    if row.adapted:
+        photos = sources[PHOTOS].scored_pixels(row.size)
+        answers[f"{PHOTOS}_adapted"] = sums(adapted_logits(network, photos), network.labels)
+    return answers
+
+
+def sums(logits: np.ndarray, labels: list[str]) -> np.ndarray:
+    return in_common(softmax(logits), labels).astype(np.float32)
+
+
+def fit(
+    row: Row, start: str | None, sources: dict[str, Source], options: argparse.Namespace, folder: Path
+) -> Path | str:
+    """Train a row's model; gives its folder. Raises Missing where it starts from an earlier row that was not run."""
+    if row.start in KEPT_MODELS and not Path(start).is_dir():
+        raise Missing(f"it starts from the model of another row; run the row {row.start} first")
+    if row.source is None:
+        return start
+    arguments = [*row.arguments(start), *PROTOCOL]
+    if row.source == "joint":
+        catalogue = ["--dataset", str(options.kaggle), "--label", "articleType"]
+        coarse = [sources["clothing"], sources["fashion_mnist"]]
+        command = f"python studies/domain_gap.py --only {row.name}"
+        with logged(folder):
+            train_jointly([*arguments, *catalogue], coarse, PHOTO_REPEATS, row.name in KEPT_MODELS, command, folder)
+        return folder
+    few = row.source.startswith("few_")
+    count = int(row.source.removeprefix("few_")) if few else 0
+    dataset = few_photos(sources[PHOTOS], count, options.runs, SEED) if few else sources[row.source].folder
+    run_training([*arguments, "--dataset", str(dataset), "--output_dir", str(folder)], folder)
+    return folder
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="studies/domain_gap.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add = partial(parser.add_argument, metavar="DIR")
+    add("--kaggle", type=Path, default=Path("data/kaggle_fashion"), help="default: data/kaggle_fashion")
+    add("--clothing", type=Path, default=Path("data/clothing"), help="people's own photos; default: data/clothing")
+    add("--fashion_mnist", type=Path, default=Path("data/fashion_mnist"), help="default: data/fashion_mnist")
+    add("--lite0", default="pretrained/efficientnet_lite0", help="ImageNet weights; default: what pretrained.py wrote")
+    add("--fashion", default="runs/fashion", help="the project's fashion model; default: runs/fashion")
+    add("--runs", type=Path, default=Path("runs/studies/domain_gap"), help="where the results of units are kept")
+    add("--results", type=Path, default=RESULTS, help="where the page goes; default: results/")
+    names = [row.name for row in ROWS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="ROW", help=f"some of {', '.join(names)}")
+    parser.add_argument("--dry_run", action="store_true", help="list what is to do, with an estimate of the time")
+    parser.add_argument("--report", action="store_true", help="write the page from what was run, train nothing")
+    parser.add_argument("--steps", type=int, metavar="N", help="at most so many a training, for a quick try")
+    parser.add_argument("--image_size", type=int, metavar="N", help="other than the rows say, for a quick try")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The rows of studies/domain_gap.py: what is trained on what. A new row is one line here.
+
+All rows train EfficientNet-Lite0 for STEPS batches of BATCH pictures at SIZE pixels unless they say otherwise, with the
+weights and the augmentation of train.py unless options say so, in this order.
+"""
+
+from dataclasses import dataclass, field
+
+MODEL = "efficientnet_lite0"
+SIZE = 96
+BATCH = 64
+STEPS = 320
+SEED = 42
+SPEED = 158  # training images a second at SIZE on two quiet cores
+OVERHEAD_S = 25  # start, decoding from the cache, the answers about all scored pictures
+PHOTO_REPEATS = 4  # in joint training, how often a photo counts beside a picture of the catalogue
+
+
+@dataclass(frozen=True)
+class Row:
+    """source: what it trains on: a source, `few_N` (photos a class), `joint` (all three) or None: weights as they are.
+
+    start: weights: `imagenet`, `fashion`, None: from scratch, or the name of an earlier row. labelled_photos: whether
+    photos with labels took part. adapted: also score with test-time BatchNorm.
+    """
+
+    name: str
+    what: str
+    source: str | None
+    start: str | None = "imagenet"
+    steps: int = STEPS
+    size: int = SIZE
+    options: tuple[str, ...] = field(default=())
+    labelled_photos: bool = False
+    adapted: bool = False
+
+    def seconds(self) -> float:
+        return OVERHEAD_S + (self.steps * BATCH / SPEED * (self.size / SIZE) ** 2 if self.source else 0)
+
+    def arguments(self, start: str | None) -> list[str]:
+        """Of train.py; start: the folder or Hub id of the weights."""
+        weights = ["--pretrained", start] if start else ["--from_scratch"]
+        steps = ["--max_steps", str(self.steps), "--per_device_train_batch_size", str(BATCH)]
+        size = ["--image_size", str(self.size), "--seed", str(SEED)]
+        return ["--model", MODEL, *weights, *steps, *size, *self.options]
+
+
+PHONE = ("--augment", "phone")
+GENTLE = ("--learning_rate", "4e-4")
+ROWS = (
+    Row("kaggle", "the catalogue alone", "kaggle", adapted=True),
+    Row("clothing", "photos with labels: the upper end", "clothing", labelled_photos=True),
+    Row("kaggle_phone", "pictures that imitate phones", "kaggle", options=PHONE, adapted=True),
+    Row("kaggle_phone_balanced", "the same, every class drawn equally often", "kaggle",
+        options=(*PHONE, "--sampler", "balanced"), adapted=True),
+    Row("joint", "all sources, coarse labels as sums of leaves", "joint", labelled_photos=True),
+    Row("few_5", "5 photos a class on top of kaggle_phone", "few_5", "kaggle_phone", 60, SIZE, GENTLE, True),
+    Row("few_20", "20 photos a class on top of kaggle_phone", "few_20", "kaggle_phone", 100, SIZE, GENTLE, True),
+    Row("few_100", "100 photos a class on top of kaggle_phone", "few_100", "kaggle_phone", 200, SIZE, GENTLE, True),
+    Row("fashion_mnist", "grey 28 px pictures alone", "fashion_mnist"),
+    Row("kaggle_scratch", "the catalogue alone, no ImageNet weights", "kaggle", None),
+    Row("fashion", "the project's fashion model before joint training", None, "fashion", 0, 128),
+    Row("fashion_joint", "joint training from the fashion model, 128 px", "joint", "fashion", 1000, 128, GENTLE, True),
+    Row("clothing_160", "photos with labels, 160 px", "clothing", "imagenet", 600, 160, GENTLE, True),
+)  # fmt: skip
+MATRIX = ("fashion_mnist", "kaggle", "clothing")
+LOWER, UPPER = "kaggle", "clothing"  # between them lies the gap
+KEPT_MODELS = ("kaggle_phone", "fashion_joint", "clothing_160")

@@ -1,0 +1,176 @@
+"""results/slash8.md from the units that were run: tables of the rows, the best one's classes, its figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import normalize
+
+from data_prep.card import table
+from figures import confusion_figure, mistakes_figure
+from scoring import score
+from studies.inference import softmax
+from studies.report import confusions, per_class_table, percent, save, write_page
+from studies.slash8_data import FOLDS, SlashData
+from studies.slash8_rows import ENSEMBLES, PROBES, Row
+from studies.units import Result, Unit, result_of
+
+HEADING = "# Eight categories of a shopping app"
+TITLES = {
+    "architecture": "Architectures, all trained alike",
+    "imbalance": "Imbalance: against the row efficientnet_lite0 above",
+    "lift": "What lifts the score",
+}
+NEIGHBOURS = 5
+INVERSE_REGULARISATION = 10.0
+
+Scored = dict[str, tuple[np.ndarray, dict]]  # name -> probabilities (rows, classes), scores of scoring.py
+
+
+def write_results(data: SlashData, rows: Sequence[Row], units: Sequence[Unit], runs: Path, results: Path) -> str:
+    """Write the page and its figures; gives one line for the screen."""
+    done = finished(units, runs)
+    rows = {row.name: row for row in rows if row.name in done}
+    logits = {name: in_order(done[name], data) for name in rows}
+    scored: Scored = {}
+    for name, given in logits.items():
+        scored[name] = with_score(softmax(given[0]), data)
+        scored[f"{name}, views"] = with_score(softmax(given).mean(axis=0), data)
+    add_ensembles(scored, data)
+    add_probes(scored, done, data)
+    if not scored:
+        return "nothing was run yet: no page"
+    best = max(scored, key=lambda name: scored[name][1]["accuracy"]["value"])
+    lines = [*introduction(data, done), *tables(rows, scored, logits, done), *about(best, scored, data)]
+    write_page(results / "slash8.md", HEADING, lines)
+    draw(best, scored[best], data, results / "runs" / "slash8_study")
+    found = scored[best][1]
+    return (
+        f"best of {len(scored)}: {best}, accuracy {percent(found['accuracy'])}, macro-F1 {percent(found['macro_f1'])}"
+    )
+
+
+def finished(units: Sequence[Unit], runs: Path) -> dict[str, list[Result]]:
+    """The results of the rows of which every unit was run, in the order of their parts."""
+    results: dict[str, list[Result | None]] = {}
+    for unit in units:
+        results.setdefault(unit.row, []).append(result_of(unit, runs))
+    return {row: found for row, found in results.items() if None not in found}
+
+
+def in_order(folds: list[Result], data: SlashData) -> np.ndarray:
+    """(views, rows, classes) float32 logits, each picture's from the fold that held it out, in the order of data."""
+    row_of = {identity: row for row, identity in enumerate(data.ids)}
+    logits = np.concatenate([fold.arrays["logits"] for fold in folds], axis=1)
+    order = [row_of[identity] for fold in folds for identity in fold.arrays["ids"].tolist()]
+    whole = np.empty_like(logits)
+    whole[:, order] = logits
+    return whole
+
+
+def with_score(probabilities: np.ndarray, data: SlashData) -> tuple[np.ndarray, dict]:
+    return probabilities, score(probabilities, data.truth, data.groups, data.names)
+
+
+def add_ensembles(scored: Scored, data: SlashData) -> None:
+    for name, members in ENSEMBLES.items():
+        parts = [f"{member}, views" for member in members]
+        if all(part in scored for part in parts):
+            scored[name] = with_score(np.mean([scored[part][0] for part in parts], axis=0), data)
+
+
+def add_probes(scored: Scored, done: dict[str, list[Result]], data: SlashData) -> None:
+    """A linear classifier and nearest neighbours on features that were not trained for the task, and their mean."""
+    probed = [name for name in PROBES if name in done]
+    for name in probed:
+        embeddings = done[name][0].arrays["embeddings"]
+        scored[f"{name}, linear"] = with_score(cross_fit(embeddings, data, linear()), data)
+        scored[f"{name}, {NEIGHBOURS} neighbours"] = with_score(cross_fit(embeddings, data, neighbours()), data)
+    if len(probed) > 1:
+        mean = np.mean([scored[f"{name}, linear"][0] for name in probed], axis=0)
+        scored["all probes, linear"] = with_score(mean, data)
+
+
+def linear() -> LogisticRegression:
+    return LogisticRegression(C=INVERSE_REGULARISATION, max_iter=3000, class_weight="balanced")
+
+
+def neighbours() -> KNeighborsClassifier:
+    return KNeighborsClassifier(NEIGHBOURS, weights="distance", metric="cosine")
+
+
+def cross_fit(embeddings: np.ndarray, data: SlashData, classifier) -> np.ndarray:
+    """Out-of-fold probabilities (rows, classes); embeddings: (2, rows, dim), the picture's and its mirror image's."""
+    views = [normalize(view.astype(np.float64)) for view in embeddings]
+    probabilities = np.zeros((len(data.truth), len(data.names)))
+    for fold in range(FOLDS):
+        held = data.fold_of == fold
+        fitted = classifier.fit(np.vstack([view[~held] for view in views]), np.tile(data.truth[~held], len(views)))
+        answers = np.mean([fitted.predict_proba(view[held]) for view in views], axis=0)
+        probabilities[np.ix_(held, fitted.classes_)] = answers
+    return probabilities
+
+
+def introduction(data: SlashData, done: dict[str, list[Result]]) -> list[str]:
+    counts = np.bincount(data.truth, minlength=len(data.names))
+    machines = sorted({result.facts["machine"] for found in done.values() for result in found})
+    minutes = sum(result.facts["seconds"] for found in done.values() for result in found) / 60
+    classes = ", ".join(f"{name} {count}" for name, count in zip(data.names, counts.tolist(), strict=True))
+    return [
+        f"{len(data.ids)} product pictures of {data.screenshots} screenshots, data {data.fingerprint}: {classes}.",
+        "",
+        "    python -m data_prep.slash_screenshots --input screenshots/grid screenshots/single --output data/slash",
+        "    python studies/slash8.py",
+        "",
+        f"Every figure is out of fold: {FOLDS} folds, pictures of one screenshot and near-duplicates in one fold, the "
+        "last epoch's weights, seed 42. Brackets are 95% bootstrap intervals over screenshots. The best of so many "
+        "rows is flattered a little by being the best.",
+        f"The units took {minutes:.0f} minutes on {'; '.join(machines)}. Rows that were not run are absent.",
+    ]
+
+
+def tables(rows: dict, scored: Scored, logits: dict[str, np.ndarray], done: dict[str, list[Result]]) -> list[str]:
+    lines = []
+    header = ["row", "", "pixels", "epochs", "accuracy", "macro-F1", "accuracy, mean of views", "minutes"]
+    for section, title in TITLES.items():
+        cells = []
+        for row in (row for row in rows.values() if row.section == section):
+            plain, mean = scored[row.name][1], scored[f"{row.name}, views"][1]
+            minutes = sum(result.facts["seconds"] for result in done[row.name]) / 60
+            with_views = f"{percent(mean['accuracy'])}, {len(logits[row.name])} views"
+            figures = [percent(plain["accuracy"]), percent(plain["macro_f1"]), with_views, f"{minutes:.1f}"]
+            cells.append([row.name, row.what, row.size, row.epochs, *figures])
+        if cells:
+            lines += ["", f"## {title}", "", *table(header, cells)]
+    others = [name for name in scored if name.removesuffix(", views") not in rows]
+    if others:
+        cells = [[name, *(percent(scored[name][1][key]) for key in ("accuracy", "macro_f1"))] for name in others]
+        lines += ["", "## Without training, and together", "", *table(["row", "accuracy", "macro-F1"], cells)]
+    return lines
+
+
+def about(best: str, scored: Scored, data: SlashData) -> list[str]:
+    probabilities, scores = scored[best]
+    return [
+        "",
+        f"## The best: {best}",
+        "",
+        f"Expected calibration error {scores['expected_calibration_error']:.3f}.",
+        "",
+        *per_class_table(scores),
+        "",
+        "![confusion](runs/slash8_study/confusion.png)",
+        "",
+        "Most frequent mistakes: " + "; ".join(confusions(probabilities.argmax(axis=1), data.truth, data.names)) + ".",
+    ]
+
+
+def draw(best: str, scored: tuple[np.ndarray, dict], data: SlashData, folder: Path) -> None:
+    """confusion.png, and mistakes.png, which shows pictures that are not ours to publish: it stays out of git."""
+    probabilities, _ = scored
+    save(confusion_figure(probabilities.argmax(axis=1), data.truth, data.names), folder / "confusion.png")
+    save(mistakes_figure(probabilities, data.truth, data.names, data.rows()), folder / "mistakes.png")
+    plt.close("all")

@@ -1,0 +1,110 @@
+"""From which confidence on an answer is right often enough: a threshold for each category of each taxonomy level.
+
+    thresholds = fit_thresholds(taxonomy, probabilities, truth, target=0.99)     # {level: {category: 0.93 or None}}
+
+A threshold holds when the exact upper bound (Clopper and Pearson 1934) of the error rate of the answers above it stays
+within 1 - target: learn then test (Angelopoulos et al. 2021). A category with enough pictures of its own gets its own;
+the others share one, which is raised where a category's own pictures contradict it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import beta
+
+from app.model_files import Taxonomy
+
+RISK = 0.1  # the chance that a bound does not hold
+MIN_ANSWERS = 5  # fewer answers above a threshold are no evidence against it
+ROUNDING = 1e-6  # thresholds lie this much below the confidence that they let pass
+
+Thresholds = dict[str, dict[str, float | None]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelAnswers:
+    """The answers at one level: (rows,) category names, confidences in [0, 1], and whether each is right."""
+
+    category: np.ndarray
+    confidence: np.ndarray
+    right: np.ndarray
+
+
+def answers(taxonomy: Taxonomy, probabilities: np.ndarray, truth: np.ndarray, depth: int) -> LevelAnswers:
+    """What the model answers at a level: the category with the largest sum of probabilities.
+
+    probabilities: (rows, labels) float64, calibrated. truth: (rows,) label ids.
+    """
+    nodes = taxonomy.nodes[depth]
+    sums = probabilities @ np.eye(nodes.max() + 1)[nodes]
+    best = sums.argmax(axis=1)
+    names = np.empty(nodes.max() + 1, dtype=object)
+    names[nodes] = [path[depth] for path in taxonomy.paths]
+    return LevelAnswers(names[best], np.minimum(1.0, sums.max(axis=1)), best == nodes[truth])
+
+
+def fit_thresholds(taxonomy: Taxonomy, probabilities: np.ndarray, truth: np.ndarray, target: float) -> Thresholds:
+    """For each level the threshold of each category; None where no confidence reaches the target."""
+    return {
+        level: fit_level(
+            answers(taxonomy, probabilities, truth, depth), {path[depth] for path in taxonomy.paths}, target
+        )
+        for depth, level in enumerate(taxonomy.levels)
+    }
+
+
+def fit_level(level: LevelAnswers, categories: set[str], target: float) -> dict[str, float | None]:
+    """The categories' thresholds; the shared one rises until all answers together hold the target."""
+    shared = candidates(level.confidence, level.right, target)
+    for threshold in shared:
+        thresholds = {name: fit_category(level, name, threshold, target) for name in sorted(categories)}
+        passed = accepted(level, thresholds)
+        if holds(int((~level.right[passed]).sum()), int(passed.sum()), target):
+            return thresholds
+    return dict.fromkeys(sorted(categories))
+
+
+def fit_category(level: LevelAnswers, name: str, shared: float, target: float) -> float | None:
+    """A category's own threshold if its pictures prove one, else the shared one or what they do not contradict."""
+    mine = level.category == name
+    confidence, right = level.confidence[mine], level.right[mine]
+    own = candidates(confidence, right, target)
+    if own:
+        return own[0]
+    for threshold in [shared, *np.unique(confidence[confidence > shared])]:
+        above = confidence >= threshold
+        wrong, count = int((~right[above]).sum()), int(above.sum())
+        if count < MIN_ANSWERS or lower_bound(wrong, count) <= 1 - target:
+            return float(threshold)
+    return None
+
+
+def candidates(confidence: np.ndarray, right: np.ndarray, target: float) -> list[float]:
+    """The thresholds that hold the target, lowest first; equal confidences stand or fall together."""
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum(~right[order])
+    last_of_equals = np.append(np.diff(confidence[order]) < 0, True)[: len(order)]
+    count = np.arange(1, len(order) + 1)
+    good = last_of_equals & (upper_bound(wrong, count) <= 1 - target)
+    return [max(0.0, float(value) - ROUNDING) for value in confidence[order][good][::-1]]
+
+
+def accepted(level: LevelAnswers, thresholds: Mapping[str, float | None]) -> np.ndarray:
+    """(rows,) bool: whose confidence reaches the threshold of its category."""
+    least = np.array([np.inf if thresholds[name] is None else thresholds[name] for name in level.category])
+    return level.confidence >= least
+
+
+def holds(wrong: int, count: int, target: float) -> bool:
+    return count > 0 and bool(upper_bound(np.array(wrong), np.array(count)) <= 1 - target)
+
+
+def upper_bound(wrong: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """The largest error rate that so many wrong answers of so many do not rule out."""
+    return np.where(wrong >= count, 1.0, beta.ppf(1 - RISK, wrong + 1, np.maximum(count - wrong, 1)))
+
+
+def lower_bound(wrong: int, count: int) -> float:
+    """The smallest error rate that so many wrong answers of so many do not rule out."""
+    return 0.0 if wrong == 0 else float(beta.ppf(RISK, wrong, count - wrong + 1))
