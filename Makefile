@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo app test test-browser lint clean
+.PHONY: demo app test test-all test-browser lint clean
 
 demo: .venv/predict-ready  ## classify the pictures in examples/ with the shipped model
 	.venv/bin/python predict.py --image_path examples
@@ -15,6 +15,9 @@ app/results/leaderboard.csv: results/leaderboard.csv  ## the copy that goes to t
 
 test: .venv/dev-ready  ## run the test suite; the tests marked real_data run where ../shared/data is present
 	.venv/bin/python -m pytest
+
+test-all: .venv/dev-ready  ## the tests that take long too
+	.venv/bin/python -m pytest -m "not browser"
 
 test-browser: .venv/dev-ready  ## use the page in Chromium; screenshots in runs/screenshots
 	@test -x /usr/bin/chromium || { echo "Chromium is missing; install it: sudo apt-get install -y chromium"; exit 1; }

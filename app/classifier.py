@@ -150,14 +150,14 @@ class Classifier:
         return self._in_batches(images, batch_size, lambda batch: self._classify(batch, top_k, tta))
 
     def embed(self, images: Iterable[ImageSource], batch_size: int = BATCH_SIZE) -> np.ndarray:
-        """The features of each picture that the last layer reads: (pictures, dim) float32 of length 1.
+        """The features of each picture that the last layer reads: (pictures, dim) float32 of length 1; (0, 0) for none.
 
         Pictures of similar products have a large dot product. Raises ImageError for a bad picture, naming its position,
         and ModelError where the graph has no embeddings.
         """
         self._require("embeddings")
         rows = [row for (row,) in self.run_many(images, ["embeddings"], batch_size)]
-        return normalised(np.array(rows, dtype=np.float32).reshape(len(rows), -1))
+        return normalised(np.array(rows, dtype=np.float32)) if rows else np.empty((0, 0), dtype=np.float32)
 
     def run_many(
         self, images: Iterable[ImageSource], outputs: Sequence[str], batch_size: int = BATCH_SIZE

@@ -222,7 +222,8 @@ def test_a_trained_folder_is_exported_and_quantised_or_told_what_is_lost(trained
         (folder / name).write_bytes((trained / name).read_bytes())
     export.main(["--model", str(folder), "--dataset", str(drawn_dataset)])
     assert "within" in capsys.readouterr().out
-    assert Classifier.load(folder).outputs == {"logits", "embeddings", "class_maps"}
+    # At 32 px MobileNetV2's last map is one place, which says nothing about where.
+    assert Classifier.load(folder).outputs == {"logits", "embeddings"}
 
 
 def test_int8_that_loses_too_much_ends_with_the_loss(trained, drawn_dataset, tmp_path, monkeypatch):

@@ -228,6 +228,7 @@ def sources(tmp_path_factory) -> list[str]:
     return options
 
 
+@pytest.mark.slow
 def test_the_gap_is_measured_joint_training_runs_and_a_lacking_start_is_said(sources, imagenet, tmp_path, capsys):
     quick = ["--steps", "1", "--image_size", "32", "--lite0", str(imagenet), "--results", str(tmp_path / "results")]
     arguments = [*sources, *quick, "--runs", str(tmp_path / "runs")]
