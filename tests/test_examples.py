@@ -43,13 +43,19 @@ def rows(tmp_path_factory) -> list[dict]:
     return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
 
 
+def best_guess(row: dict) -> str:
+    """The most probable label, also where the row's own is a broader category because that is not sure enough."""
+    return row["top_k"][0]["label"]
+
+
 def test_the_shipped_model_gets_every_example_right(rows):
-    named = {Path(row["image_path"]).stem: row["label"].lower().replace(" ", "_") for row in rows}
+    named = {Path(row["image_path"]).stem: best_guess(row).lower().replace(" ", "_") for row in rows}
     assert named == {path.stem: path.stem for path in EXAMPLES}
+    assert {row["status"] for row in rows} == {"ok", "review"}, "drawings are not photos: some need a second look"
 
 
 def test_the_examples_are_of_many_categories(rows):
-    assert len({row["label"] for row in rows}) == len(EXAMPLES) >= 8
+    assert len({best_guess(row) for row in rows}) == len(EXAMPLES) >= 8
     assert {row["category_path"][0] for row in rows} >= {"Apparel", "Accessories", "Footwear", "Personal Care"}
 
 
