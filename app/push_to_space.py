@@ -30,6 +30,7 @@ DATA = (
     "models/*/README.md",
     "models/*/*.json",
     "models/*/*.onnx",
+    "models/*/unknown_centres.npy",
     "examples/*.jpg",
     "assets/*.css",
     "assets/*.js",
