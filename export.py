@@ -153,6 +153,7 @@ def export_onnx(model: PreTrainedModel, pixels: np.ndarray, path: Path) -> float
     partial = path.with_name(f"{path.name}.partial")
     try:
         _write_graph(model, torch.from_numpy(pixels), partial)
+        onnx.save(without_traces(onnx.load(partial)), partial)
         difference = _largest_difference(model, pixels, partial)
         if not difference < MAX_FLOAT32_DIFFERENCE:
             raise ExportFailed(f"probabilities differ from torch by {difference:.1e}, allowed {MAX_FLOAT32_DIFFERENCE}")
@@ -161,6 +162,14 @@ def export_onnx(model: PreTrainedModel, pixels: np.ndarray, path: Path) -> float
     finally:
         partial.unlink(missing_ok=True)
     return difference
+
+
+def without_traces(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph without the exporter's notes, among them stack traces with the paths of the exporting machine."""
+    for part in (*graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return graph
 
 
 def _write_graph(model: PreTrainedModel, pixels: torch.Tensor, path: Path) -> None:

@@ -222,6 +222,7 @@ def test_a_trained_folder_is_exported_and_quantised_or_told_what_is_lost(trained
         (folder / name).write_bytes((trained / name).read_bytes())
     export.main(["--model", str(folder), "--dataset", str(drawn_dataset)])
     assert "within" in capsys.readouterr().out
+    assert b".py" not in (folder / "model.onnx").read_bytes(), "no stack trace of this machine goes out with the model"
     # At 32 px MobileNetV2's last map is one place, which says nothing about where.
     assert Classifier.load(folder).outputs == {"logits", "embeddings"}
 
