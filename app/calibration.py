@@ -76,7 +76,7 @@ class Calibration:
         path = folder / CALIBRATION_FILE
         if not path.exists():
             return None
-        content = _read(path)
+        content = read_json(path, CalibrationError)
         try:
             if content["version"] != VERSION:
                 raise CalibrationError(f"version {content['version']!r} is not {VERSION}")
@@ -132,13 +132,14 @@ def model_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path) -> dict:
+def read_json(path: Path, error_type: type[ValueError]) -> dict:
+    """The JSON object in a file of a model folder. Raises error_type with one line that names the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CalibrationError(f"{path} cannot be read: {error}") from None
+        raise error_type(f"{path} cannot be read: {error}") from None
     if not isinstance(content, dict):
-        raise CalibrationError(f"{path} must hold a JSON object, not a {type(content).__name__}")
+        raise error_type(f"{path} must hold a JSON object, not a {type(content).__name__}")
     return content
 
 

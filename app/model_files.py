@@ -1,6 +1,5 @@
 """Open a model folder and check that its parts fit together; onnxruntime and NumPy, no torch."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ import numpy as np
 import onnxruntime
 
 if __package__:
-    from .calibration import Calibration, CalibrationError
+    from .calibration import Calibration, CalibrationError, read_json
 else:  # pushed alone as a Space, the files of this folder are top-level modules
-    from calibration import Calibration, CalibrationError
+    from calibration import Calibration, CalibrationError, read_json
 
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
@@ -78,8 +77,8 @@ class ModelFiles:
             if value not in allowed:
                 raise ModelError(f"{value!r} is none of {', '.join(allowed)}")
         _check_folder(folder)
-        config = _read_json(folder / CONFIG_FILE)
-        preprocessor = _read_json(folder / PREPROCESSOR_FILE)
+        config = read_json(folder / CONFIG_FILE, ModelError)
+        preprocessor = read_json(folder / PREPROCESSOR_FILE, ModelError)
         _check_preprocessor(preprocessor, folder / PREPROCESSOR_FILE)
         labels = _labels(config, folder / CONFIG_FILE)
         taxonomy = _taxonomy(config, labels, folder / CONFIG_FILE)
@@ -154,16 +153,6 @@ def _check_folder(folder: Path) -> None:
     missing = [name for name in (MODEL_FILE, CONFIG_FILE, PREPROCESSOR_FILE) if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder} is not a model folder: {', '.join(missing)} missing (train.py writes all of them)")
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} must hold a JSON object, not a {type(content).__name__}")
-    return content
 
 
 def _check_preprocessor(preprocessor: dict, path: Path) -> None:
