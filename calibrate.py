@@ -2,10 +2,12 @@
 
     python calibrate.py --model app/models/fashion --dataset data/kaggle_fashion
     python calibrate.py --model app/models/fashion --dataset data/kaggle_fashion --target_precision 0.98 --coverage 0.95
+    python calibrate.py --model runs/slash8 --dataset data/slash --oof runs/slash8/oof.parquet
 
 On the validation split: a temperature that makes confidences true (Guo et al. 2017), for each category the confidence
 from which on answers reach the target precision, a detector of unknown things, and with --coverage the quantile for
 sets of labels that hold the true one so often (Romano et al. 2020). predict.py, the app and validate.py then use it.
+A set too small to hold a split back is answered out of fold (train.py --folds), which --oof takes instead.
 """
 
 import argparse
@@ -23,11 +25,11 @@ from app.classifier import Classifier, ModelError
 from app.model_files import MODEL_FILE
 from data_prep.card import dataset_fingerprint
 from scoring import expected_calibration_error
-from split_outputs import SplitOutputs, run_split
+from split_outputs import SplitOutputs, read_out_of_fold, run_split
 from thresholds import fit_thresholds
 from unknown import class_centres, fit_unknown
 
-SPLIT = "validation"
+SPLIT, OUT_OF_FOLD = "validation", "out of fold"
 CENTRE_IMAGES = 4000  # training pictures that give the class means
 TEMPERATURES = (0.1, 10.0)
 
@@ -37,8 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(parser, argv)
     try:
         classifier = Classifier.load(args.model, precision="fp32", calibrated=False)
-        validation = run_split(classifier, args.dataset, SPLIT)
-        training = run_split(classifier, args.dataset, "train", CENTRE_IMAGES) if has_embeddings(classifier) else None
+        validation, training = evidence(classifier, args)
         fingerprint = dataset_fingerprint(args.dataset)
     except (ModelError, ValueError) as error:
         parser.error(str(error))
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         "conformal": conformal(probabilities, validation.truth, args.coverage),
         "dataset": Path(args.dataset).name,
         "fingerprint": fingerprint,
-        "split": SPLIT,
+        "split": OUT_OF_FOLD if args.oof else SPLIT,
         "model_sha256": model_hash(args.model / MODEL_FILE),
         "command": shlex.join(["python", "calibrate.py", *(sys.argv[1:] if argv is None else argv)]),
         "date": datetime.now(UTC).date().isoformat(),
@@ -73,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=0.99,
         help="share of the answers called ok that shall be right (default: %(default)s)",
     )
+    parser.add_argument("--oof", type=Path, metavar="FILE", help="oof.parquet of train.py --folds, of the same recipe")
     parser.add_argument("--coverage", type=float, help="also fit sets of labels that hold the true one this often")
     return parser
 
@@ -84,6 +86,19 @@ def parse_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> 
         if value is not None and not 0.5 <= value < 1:
             parser.error(f"--{name} {value} must be at least 0.5 and below 1, such as 0.99")
     return args
+
+
+def evidence(classifier: Classifier, args: argparse.Namespace) -> tuple[SplitOutputs, SplitOutputs | None]:
+    """Answers about pictures that the model, or its like, never saw; and training pictures for the class means.
+
+    Out of fold there are no class means: those of the model that learnt every picture would sit too close to them.
+    """
+    if args.oof:
+        return read_out_of_fold(classifier, args.oof, args.dataset), None
+    validation = run_split(classifier, args.dataset, SPLIT)
+    return validation, run_split(classifier, args.dataset, "train", CENTRE_IMAGES) if has_embeddings(
+        classifier
+    ) else None
 
 
 def has_embeddings(classifier: Classifier) -> bool:

@@ -11,9 +11,10 @@ OUTPUT/oof.parquet holds a row a picture:
     id, group, label   as in the dataset, the label by its name
     fold               the fold that held it out, from 0
     probabilities      float32 list in the order of the label column's class names
+    logits             the same before the softmax
 
-data_prep.doctor reads it with --oof, and OUTPUT/oof.json has its score. A model trained on a fold is taken as it is
-after the last epoch: choosing the best epoch by the held-out rows would flatter their score.
+data_prep.doctor and calibrate.py read it with --oof, and OUTPUT/oof.json has its score. A model trained on a fold is
+taken as it is after the last epoch: choosing the best epoch by the held-out rows would flatter their score.
 """
 
 import copy
@@ -124,8 +125,7 @@ def cross_validate(dataset, arguments, training: TrainingArguments, train_one: C
         trainer = train_one(dataset, mine, partial(fold_pictures, pool=pool, fold=fold))
         logits = trainer.predict(trainer.eval_dataset, metric_key_prefix="validation").predictions
         if trainer.is_world_process_zero():
-            probabilities = softmax(logits.astype(np.float64), axis=1)
-            write_fold(Path(mine.output_dir), pool, fold, probabilities, made_by)
+            write_fold(Path(mine.output_dir), pool, fold, logits, made_by)
         trainer.accelerator.wait_for_everyone()
     if training.process_index == 0:
         merge_folds(Path(training.output_dir), pool, arguments.folds, made_by)
@@ -189,19 +189,23 @@ def read_made_by(path: Path) -> dict:
     return json.loads(metadata.get(METADATA_KEY, b"{}"))
 
 
-def write_fold(folder: Path, pool: Pool, fold: int, probabilities: np.ndarray, made_by: dict) -> None:
-    """The held-out rows of one fold; the file's being there says that the fold is finished."""
-    rows = np.flatnonzero(pool.fold_of == fold)
-    table = pyarrow.table(
-        {
-            "id": [pool.ids[row] for row in rows],
-            "group": [pool.groups[row] for row in rows],
-            "label": [pool.names[pool.labels[row]] for row in rows],
-            "fold": pyarrow.array(np.full(len(rows), fold), pyarrow.int16()),
-            "probabilities": pyarrow.array(list(probabilities.astype(np.float32)), pyarrow.list_(pyarrow.float32())),
-        }
-    )
+def write_fold(folder: Path, pool: Pool, fold: int, logits: np.ndarray, made_by: dict) -> None:
+    """The held-out rows of one fold; the file's being there says that the fold is finished. logits: (rows, labels)."""
+    table = oof_table(pool, np.flatnonzero(pool.fold_of == fold), logits)
     write_parquet(table.replace_schema_metadata({METADATA_KEY: json.dumps(made_by)}), folder / OOF_NAME)
+
+
+def oof_table(pool: Pool, rows: np.ndarray, logits: np.ndarray) -> pyarrow.Table:
+    """The columns of oof.parquet for these rows of the pool. logits: (rows, labels)."""
+    columns = {
+        "id": [pool.ids[row] for row in rows],
+        "group": [pool.groups[row] for row in rows],
+        "label": [pool.names[pool.labels[row]] for row in rows],
+        "fold": pyarrow.array(pool.fold_of[rows], pyarrow.int16()),
+    }
+    for name, values in (("probabilities", softmax(logits.astype(np.float64), axis=1)), ("logits", logits)):
+        columns[name] = pyarrow.array(list(values.astype(np.float32)), pyarrow.list_(pyarrow.float32()))
+    return pyarrow.table(columns)
 
 
 def write_parquet(table: pyarrow.Table, path: Path) -> None:

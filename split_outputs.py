@@ -1,6 +1,7 @@
 """Run a classifier over the original pictures of a prepared dataset and keep what its graph gives.
 
 split = run_split(classifier, "data/kaggle_fashion", "validation")     # SplitOutputs(logits=…, truth=…, …)
+folds = read_out_of_fold(classifier, Path("runs/mine/oof.parquet"), "data/mine")
 """
 
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 from datasets import Dataset
 from datasets import Image as ImageFeature
 from tqdm import tqdm
@@ -52,6 +54,28 @@ def read_pixels(
     for picture, out in zip(encoded(pictures, chosen), pixels, strict=True):
         classifier.read(picture, out)
     return pixels, truth[chosen]
+
+
+def read_out_of_fold(classifier: Classifier, path: Path, dataset: str | Path) -> SplitOutputs:
+    """What train.py --folds wrote: about each picture the logits of a model that never saw it; no embeddings, since
+    every fold's are others. Raises ValueError for a file of another kind or about other labels."""
+    level = classifier.taxonomy.levels[-1]
+    try:
+        table = pyarrow.parquet.read_table(path, columns=["group", "label", "logits"])
+        names = load_prepared(str(dataset), level, ["train"])["train"].features[level].names
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ValueError(f"--oof {path} is no oof.parquet of train.py --folds: {str(error).splitlines()[0]}") from error
+    except DatasetError as error:
+        raise ValueError(f"{error}; the model tells the values of {level!r} apart") from error
+    if set(names) != set(classifier.labels):
+        raise ValueError(f"--oof: the labels of {dataset} are not those of the model")
+    values = table["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    if len(values) != table.num_rows * len(names) or not set(table["label"].to_pylist()) <= set(names):
+        raise ValueError(f"--oof {path} is about other labels than {dataset}")
+    logits = values.reshape(-1, len(names))[:, [names.index(label) for label in classifier.labels]]
+    number_of = {label: number for number, label in enumerate(classifier.labels)}
+    truth = np.array([number_of[label] for label in table["label"].to_pylist()])
+    return SplitOutputs(logits, None, truth, np.asarray(table["group"].to_pylist()))
 
 
 def open_split(classifier: Classifier, dataset: str | Path, split: str) -> tuple[Dataset, np.ndarray]:

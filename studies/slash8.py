@@ -1,12 +1,12 @@
 """Eight categories of a shopping app from screenshots: architectures, imbalance, what lifts the score; ships the best.
 
     python -m data_prep.slash_screenshots --input screenshots/grid screenshots/single --output data/slash
-    python studies/slash8.py --mobilenet DIR --lite0 DIR     # all rows, a training each for five folds
+    python studies/slash8.py --mobilenet DIR                 # all rows, a training each for five folds
     python studies/slash8.py --dry_run                       # what is to do and how long it takes
-    python studies/slash8.py --only lite0_160 mobilenet_160
+    python studies/slash8.py --only lite0_192 probe_lite0
     python studies/slash8.py --only vgg16 resnet50           # slow rows, also with --all
     python studies/slash8.py --report                        # the page alone, from what was run
-    python studies/slash8.py --ship lite0_160                # that recipe on all pictures, into runs/slash8
+    python studies/slash8.py --ship lite0_192                # that recipe on all pictures, into runs/slash8
 
 Folds keep pictures of one screenshot and near-duplicates together, since that is how new pictures come. A row whose
 weights are not at hand, or that was not run, is absent from results/slash8.md. Started again, the study goes on.
@@ -36,7 +36,7 @@ from studies.units import Unit, fingerprint_of_weights, run_missing
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SEED = 42
 SECONDS_A_PROBE = 40
-WEIGHTS = ("mobilenet", "lite0", "fashion")
+WEIGHTS = ("mobilenet", "lite0", "lite1", "lite2", "fashion")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -112,7 +112,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = partial(parser.add_argument, metavar="DIR")
     add("--dataset", type=Path, default=Path("data/slash"), help="default: data/slash")
     add("--mobilenet", default="google/mobilenet_v2_1.0_224", help="MobileNetV2's weights; default: from the Hub")
-    add("--lite0", default="pretrained/efficientnet_lite0", help="default: what pretrained.py wrote")
+    for name in ("lite0", "lite1", "lite2"):
+        add(f"--{name}", default=f"pretrained/efficientnet_{name}", help="default: what pretrained.py wrote")
     add("--fashion", default="runs/fashion", help="weights of the project's fashion model; default: runs/fashion")
     add("--runs", type=Path, default=Path("runs/studies/slash8"), help="where the results of units are kept")
     add("--results", type=Path, default=RESULTS, help="where the page goes; default: results/")

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow
 
 import train
-from folds import OOF_NAME, write_parquet
+from folds import OOF_NAME, Pool, oof_table, write_parquet
 from scoring import score
 from studies.inference import softmax
 from studies.report import per_class_table, percent
@@ -31,22 +30,10 @@ def ship(row: Row, data: SlashData, weights: dict[str, str], units: Sequence[Uni
     dataset = everything(data.source, runs, SEED)
     arguments = [*row.arguments(row.weights and weights[row.weights]), *NO_CHOICE, "--image_size", str(row.size)]
     train.main([*arguments, "--dataset", str(dataset), "--seed", str(SEED), "--output_dir", str(output)])
-    write_out_of_fold(logits, data, output / OOF_NAME)
+    pool = Pool(data.ids, data.groups, data.truth, data.names, data.fold_of)
+    write_parquet(oof_table(pool, np.arange(len(data.ids)), logits), output / OOF_NAME)
     correct_card(output / "README.md", score(probabilities, data.truth, data.groups, data.names), row)
     print(f"{output} learnt all {len(data.ids)} pictures; {output / OOF_NAME} is for calibrate.py")
-
-
-def write_out_of_fold(logits: np.ndarray, data: SlashData, path: Path) -> None:
-    """The columns of folds.py, and `logits`, which a detector of unknown things needs. logits: (rows, classes)."""
-    columns = {
-        "id": data.ids,
-        "group": data.groups,
-        "label": [data.names[label] for label in data.truth],
-        "fold": pyarrow.array(data.fold_of, pyarrow.int16()),
-    }
-    for name, values in (("probabilities", softmax(logits)), ("logits", logits)):
-        columns[name] = pyarrow.array(list(values.astype(np.float32)), pyarrow.list_(pyarrow.float32()))
-    write_parquet(pyarrow.table(columns), path)
 
 
 def correct_card(path: Path, scores: dict, row: Row) -> None:

@@ -13,8 +13,10 @@ import pyarrow.parquet
 import pytest
 from datasets import load_from_disk
 
+import calibrate
 import folds
 import train
+from app.classifier import Classifier
 from data_prep.prepared import DatasetError
 from folds import PooledPictures, make_pool
 
@@ -96,6 +98,26 @@ def test_the_doctor_reads_the_file(finished, drawn_dataset, tmp_path):
     given = [str(drawn_dataset), "--label", "articleType", "--oof", str(finished / "oof.parquet")]
     doctor.main([*given, "--output", str(tmp_path / "report"), "--num_proc", "1"])
     assert "out-of-fold training" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_a_model_is_calibrated_on_answers_out_of_fold(finished, trained, drawn_dataset, tmp_path):
+    model = shutil.copytree(trained, tmp_path / "model", ignore=shutil.ignore_patterns("checkpoint-*"))
+    given = ["--model", str(model), "--dataset", str(drawn_dataset), "--oof", str(finished / "oof.parquet")]
+    calibrate.main([*given, "--coverage", "0.9"])
+    content = json.loads((model / "calibration.json").read_text())
+    table = pyarrow.parquet.read_table(finished / "oof.parquet").to_pydict()
+    number_of = {label: i for i, label in enumerate(Classifier.load(model).labels)}
+    truth = np.array([number_of[label] for label in table["label"]])
+    logits = np.array(table["logits"])
+    assert content["split"] == "out of fold" and content["unknown"]["method"] == "energy"
+    assert content["temperature"] == pytest.approx(calibrate.fit_temperature(logits, truth), rel=1e-3)
+
+
+@pytest.mark.parametrize(("file", "message"), [("README.md", "is no oof.parquet"), ("nowhere", "is no oof.parquet")])
+def test_a_file_that_is_not_out_of_fold_is_refused(trained, drawn_dataset, file, message, capsys):
+    with pytest.raises(SystemExit):
+        calibrate.main(["--model", str(trained), "--dataset", str(drawn_dataset), "--oof", str(trained / file)])
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_folds_of_another_seed_are_not_mixed_with_the_finished_ones(finished, drawn_dataset, tmp_path, capsys):
