@@ -10,9 +10,6 @@ demo: .venv/predict-ready  ## classify the pictures in examples/ with the shippe
 app: .venv/app-ready  ## the page and the REST API on http://127.0.0.1:7860
 	.venv/bin/python -m app.server
 
-app/results/leaderboard.csv: results/leaderboard.csv  ## the copy that goes to the Space
-	cp $< $@
-
 test: .venv/dev-ready  ## run the test suite; the tests marked real_data run where ../shared/data is present
 	.venv/bin/python -m pytest
 

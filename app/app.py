@@ -96,8 +96,8 @@ def build_page(service: Service, review: str | None = None, corrections: str | P
             if queue:
                 with gr.Tab("Review") as tab:
                     add_review(queue, tab)
-            with gr.Tab("Leaderboard"):
-                add_leaderboard()
+            with gr.Tab("Leaderboard") as tab:
+                add_leaderboard(service, tab)
             with gr.Tab("About"):
                 add_about(service)
     return page

@@ -141,8 +141,8 @@ def message(kind: str, heading: str, more: str = "") -> str:
     return f'<div class="message {kind}" {role}><strong>{text(heading)}</strong><span>{text(more)}</span></div>'
 
 
-def figure(image: Image.Image, alt: str, caption: str) -> str:
-    source = data_url(image, HEAT_WIDTH)
+def figure(image: Image.Image, alt: str, caption: str, longest: int = HEAT_WIDTH) -> str:
+    source = data_url(image, longest)
     return f'<figure><img src="{source}" alt="{text(alt)}"><figcaption>{text(caption)}</figcaption></figure>'
 
 

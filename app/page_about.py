@@ -1,4 +1,4 @@
-"""The tabs Leaderboard and About: the scores of the models with their intervals, and the model cards."""
+"""The tabs Leaderboard and About: the scores of the models with their intervals and figures, and the model cards."""
 
 import csv
 import math
@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 import gradio as gr
+from PIL import Image
 
 if __package__:
     from . import cards
@@ -17,6 +18,12 @@ else:  # pushed alone as a Space, the files of this folder are top-level modules
 
 HERE = Path(__file__).resolve().parent
 CSV_FILE = "leaderboard.csv"
+# In results/, with what they show: the figures of the model that the page answers with.
+FIGURES = {
+    "runs/{model}/reliability.png": "How often answers of {model} are right, by how sure it was (test split)",
+    "runs/{model}/confusion.png": "Which of its worst categories {model} takes for which (test split)",
+    "automation.png": "The share of pictures that can be published unseen, by the precision that is asked for",
+}
 NO_RESULTS = cards.message("empty", "No results here", "validate.py scores a model, leaderboard.py writes the table.")
 SCORES = {
     "accuracy": "Accuracy",
@@ -39,27 +46,41 @@ Pictures are classified on this server and nowhere else. Uploads are deleted aft
 kept of them, and no other server is asked for anything. Code and models are under the Apache-2.0 licence.
 """
 
+FIGURE_WIDTH = 900  # pixels
+
 # Of the drawing, in units of its own
 WIDTH, LINE, EDGE, FOOT = 340, 44, 14, 22
 MAX_NAME = 36
 STEPS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # between its tick marks
 
 
-def add_leaderboard() -> None:
-    """Build the tab's content where it is called."""
-    rows = read_leaderboard(results_file())
+def add_leaderboard(service: Service, tab: gr.Tab) -> None:
+    """Build the tab's content where it is called; the figures come when the tab is opened."""
+    rows = read_leaderboard(results_folder() / CSV_FILE)
     if not rows:
         gr.HTML(NO_RESULTS)
         return
     gr.Markdown(EXPLANATION)
     for (dataset, split), group in groupby(rows, key=lambda row: (row["dataset"], row["split"])):
         gr.HTML(leaderboard_section(dataset, split, list(group)))
+    figures = gr.HTML()
+    tab.select(lambda: figures_section(service.default), None, figures, api_visibility="private")
 
 
-def results_file() -> Path:
-    """In a checkout the table that leaderboard.py writes; in a Space the copy that went up with the page."""
-    original = HERE.parent / "results" / CSV_FILE
-    return original if original.is_file() else HERE / "results" / CSV_FILE
+def results_folder() -> Path:
+    """In a checkout what validate.py and leaderboard.py write; in a Space the copies that went up with the page."""
+    original = HERE.parent / "results"
+    return original if (original / CSV_FILE).is_file() else HERE / "results"
+
+
+def figures_section(model: str) -> str:
+    """The drawings of results/ that there are for this model; empty without any."""
+    found = [
+        cards.figure(Image.open(path), caption.format(model=model), caption.format(model=model), FIGURE_WIDTH)
+        for name, caption in FIGURES.items()
+        if (path := results_folder() / name.format(model=model)).is_file()
+    ]
+    return f'<section class="leaderboard"><h3>Figures</h3><div class="figures">{"".join(found)}</div></section>'
 
 
 def read_leaderboard(path: Path) -> list[dict[str, str]]:

@@ -36,7 +36,8 @@ DATA = (
     "assets/*.js",
 )
 LEFT_OUT = ("arguments.json",)  # how a model was trained; its card says what a visitor needs
-COPIES = ("results/leaderboard.csv",)  # lie beside app/ in the checkout and within the Space
+# What the page shows of results/, which lies beside app/ in the checkout and within the Space.
+COPIES = ("leaderboard.csv", "automation.png", "runs/*/reliability.png", "runs/*/confusion.png")
 OURS = ["*.py", "models/*", "examples/*", "assets/*", "results/*"]  # what is no longer in a push goes
 MAX_FILE_BYTES = 100 * 2**20
 MAX_TOTAL_BYTES = 500 * 2**20  # a Space has 1 GB
@@ -106,7 +107,8 @@ def space_files(checkout: Path) -> dict[str, Path]:
     app_file = str(front_matter(app).get("app_file") or "app.py")
     data = {path for pattern in DATA for path in app.glob(pattern) if path.name not in LEFT_OUT}
     names = {path.relative_to(app).as_posix() for path in data} | local_modules(app, app_file)
-    files = {name: app / name for name in names} | {name: checkout / name for name in COPIES}
+    copies = {path for pattern in COPIES for path in (checkout / "results").glob(pattern)}
+    files = {name: app / name for name in names} | {path.relative_to(checkout).as_posix(): path for path in copies}
     return {name: path for name, path in sorted(files.items()) if path.is_file()}
 
 

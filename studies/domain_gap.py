@@ -70,7 +70,7 @@ def all_units(rows: Sequence[Row], sources: dict[str, Source], options: argparse
     units: dict[str, Unit] = {}
     weights = {"imagenet": options.lite0, "fashion": options.fashion}
     for row in rows:
-        earlier = units.get(row.start or "")
+        earlier = units[row.start] if row.start in KEPT_MODELS else None
         start = str(earlier.model_folder(options.runs)) if earlier else row.start and weights[row.start]
         made_by = {
             "arguments": row.arguments(row.start),

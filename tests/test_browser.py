@@ -23,6 +23,7 @@ EXAMPLES = ROOT / "app" / "examples"
 SCREENSHOTS = ROOT / "runs" / "screenshots"
 CHROMIUM = Path("/usr/bin/chromium")
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # Chromium's own moving test picture
 SCREENS = {
     "desktop": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
     "phone": {
@@ -144,7 +145,7 @@ def address(tmp_path_factory, corrections) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=[*SWITCHES, *CAMERA])
         yield browser
         browser.close()
 
@@ -194,6 +195,32 @@ def test_an_example_is_one_click_and_a_bad_file_gets_a_message(visit, tmp_path):
     assert "truncated" in visit.see("#classify-answer .message.error")
     assert "/tmp" not in visit.page.inner_text("body")
     visit.look("classify_error")
+
+
+COPY = """async (address) => {
+  const bitmap = await createImageBitmap(await (await fetch(address)).blob());
+  const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  const png = await new Promise((done) => canvas.toBlob(done, "image/png"));
+  await navigator.clipboard.write([new ClipboardItem({ "image/png": png })]);
+}"""
+
+
+def test_a_picture_is_pasted_from_the_clipboard(visit):
+    visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    example = visit.page.locator("#classify-examples img").nth(1)
+    visit.page.evaluate(COPY, example.get_attribute("src"))
+    visit.page.get_by_label("Paste from clipboard").click()
+    assert "Casual Shoes" in visit.see("#classify-answer .answer")
+
+
+def test_a_picture_is_taken_with_the_camera(visit):
+    visit.page.get_by_label("Capture from camera").click()
+    visit.page.get_by_text("Click to Access Webcam").click()
+    visit.page.wait_for_function("document.querySelector('#classify-picture video')?.videoWidth > 0")
+    visit.page.get_by_label("capture photo", exact=True).click()
+    assert "ms on this server" in visit.see("#classify-answer .answer")
+    visit.look("classify_camera")
 
 
 def test_every_product_of_a_screenshot_is_outlined_and_listed(visit):
@@ -285,10 +312,22 @@ def test_the_leaderboard_and_the_model_card_can_be_read(visit):
     visit.open("Leaderboard")
     visit.see(".leaderboard >> nth=0")
     assert visit.page.locator(".whisker").count() == 2 * visit.page.locator(".scores tbody tr").count()
+    visit.page.wait_for_selector(".figures img >> nth=2")
     visit.look("leaderboard")
     visit.open("About")
     visit.see(".model-card")
     visit.look("about")
+
+
+def test_on_a_phone_every_tab_of_a_public_page_is_in_sight(browser, tmp_path):
+    context = browser.new_context(**SCREENS["phone"])
+    with serving(two_models(tmp_path)) as address:
+        page = context.new_page()
+        page.goto(address)
+        page.wait_for_selector("#classify-answer .message")
+        names = [tab.inner_text() for tab in page.get_by_role("tab").all() if tab.is_visible()]
+    context.close()
+    assert names == ["Classify", "Screenshot", "Batch", "Leaderboard", "About"]
 
 
 def test_the_page_can_be_used_with_the_keyboard_alone(visit):

@@ -1,5 +1,7 @@
 """The page without a browser: its API, what it refuses, batches and zips, the review's corrections, its tables."""
 
+import ast
+import asyncio
 import base64
 import csv
 import http.server
@@ -18,6 +20,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 from page_server import serving, two_models
 from PIL import Image
 
@@ -102,6 +106,28 @@ def test_the_names_of_the_api_are_these(client):
     }
 
 
+def call_tool(address: str, *images: str) -> tuple[list, list]:
+    """The tools that an assistant is offered over MCP, and what `classify` answers about each image."""
+
+    async def ask() -> tuple[list, list]:
+        connection = streamable_http_client(f"{address}/gradio_api/mcp/")
+        async with connection as (read, write, _), ClientSession(read, write) as session:
+            await session.initialize()
+            answers = [await session.call_tool("classify", {"image": image}) for image in images]
+            return (await session.list_tools()).tools, answers
+
+    return asyncio.run(ask())
+
+
+def test_an_assistant_calls_the_same_functions_as_tools(address):
+    picture = (EXAMPLES / "casual_shoes.jpg").read_bytes()
+    tools, (answer, refusal) = call_tool(address, data_url(picture)["url"], data_url(b"no picture")["url"])
+    assert {tool.name for tool in tools} == {"classify", "classify_batch", "find_products"}
+    assert all(tool.description for tool in tools)
+    assert ast.literal_eval(answer.content[0].text)["label"] == "Casual Shoes"  # Gradio sends Python's spelling
+    assert refusal.isError and "Traceback" not in refusal.content[0].text
+
+
 def test_the_example_for_programs_runs(address, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     import use_api
@@ -144,8 +170,9 @@ def test_no_path_of_the_server_is_read(address, name, path):
     assert "root:" not in answer and "passwd" not in answer
 
 
-@pytest.mark.parametrize("position", [0, 1])
-def test_no_address_is_fetched_whatever_component_it_is_given_to(address, position):
+@pytest.fixture
+def trap():
+    """The address of a server that nobody may ask for anything, and what it was asked for."""
     asked = []
 
     class Trap(http.server.BaseHTTPRequestHandler):
@@ -155,15 +182,25 @@ def test_no_address_is_fetched_whatever_component_it_is_given_to(address, positi
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Trap)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/picture.jpg", asked
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_no_address_is_fetched_whatever_component_it_is_given_to(address, trap, position):
+    url, asked = trap
     data = [data_url(SHIRT.read_bytes()), "fashion", 5]
-    url = f"http://127.0.0.1:{server.server_port}/picture.jpg"
     data[position] = as_file(url, url=url)
-    try:
-        answer = call(address, "classify", *data)
-    finally:
-        server.shutdown()
-        server.server_close()
+    answer = call(address, "classify", *data)
     assert "Only uploaded files" in answer and not asked
+
+
+def test_no_address_is_fetched_and_no_path_read_for_an_assistant(address, trap):
+    url, asked = trap
+    _, answers = call_tool(address, url, "/etc/passwd", str(SHIRT))
+    assert all(answer.isError for answer in answers) and not asked
+    assert "root:" not in str(answers)
 
 
 def test_mounted_in_another_application_it_reads_no_path_either(known):
@@ -402,19 +439,18 @@ def test_the_verdict_says_in_words_what_to_do(known):
 
 
 def test_the_leaderboard_draws_every_interval_and_does_without_results(tmp_path):
-    rows = page_about.read_leaderboard(page_about.results_file())
+    rows = page_about.read_leaderboard(page_about.results_folder() / page_about.CSV_FILE)
     assert rows and rows[0]["split"] == "test"
     section = page_about.leaderboard_section("data", "test", rows)
     assert section.count('class="whisker"') == len(page_about.DRAWN) * len(rows)
     assert page_about.read_leaderboard(tmp_path / "absent.csv") == []
 
 
-def test_the_leaderboard_that_ships_is_the_one_in_results():
-    shipped = ROOT / "app" / "results" / "leaderboard.csv"
-    cure = "run: make app/results/leaderboard.csv"
-    assert shipped.read_text(encoding="utf-8") == (ROOT / "results" / "leaderboard.csv").read_text(encoding="utf-8"), (
-        cure
-    )
+def test_the_leaderboard_shows_the_figures_that_there_are(tmp_path, monkeypatch):
+    section = page_about.figures_section("fashion")
+    assert section.count("<figure>") == len(page_about.FIGURES) and "answers of fashion" in section
+    monkeypatch.setattr(page_about, "HERE", tmp_path)
+    assert "<figure>" not in page_about.figures_section("fashion")
 
 
 def test_a_model_card_is_shown_without_its_front_matter(tmp_path):

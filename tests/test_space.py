@@ -56,10 +56,12 @@ def checkout(tmp_path) -> Path:
         "__pycache__/app.cpython-311.pyc": "",
         "../results/leaderboard.csv": "name,accuracy\n",
         "../results/secret.csv": "",
+        "../results/runs/tiny/confusion.png": "drawn",
+        "../results/runs/tiny/mistakes.png": "other people's pictures",
         "../requirements.txt": "-r app/requirements.txt\ngradio==6.31.0\n",
     }
     for name, text in files.items():
-        (app / name).parent.mkdir(exist_ok=True)
+        (app / name).parent.mkdir(parents=True, exist_ok=True)
         (app / name).write_text(text, encoding="utf-8")
     shutil.copy(ROOT / "app" / "push_to_space.py", app)
     return tmp_path / "checkout"
@@ -74,6 +76,7 @@ UPLOADED = [
     "models/tiny/preprocessor_config.json",
     "requirements.txt",
     "results/leaderboard.csv",
+    "results/runs/tiny/confusion.png",
 ]
 
 
@@ -179,7 +182,7 @@ def test_a_dry_run_lists_the_files_with_their_sizes_and_sends_nothing(checkout, 
     assert result.returncode == 0
     assert [line.split()[-1] for line in result.stdout.splitlines()[:-1]] == UPLOADED
     assert re.search(r"^ +\d+\.\d\d KiB  README\.md$", result.stdout, re.MULTILINE)
-    assert result.stdout.splitlines()[-1].endswith("in 8 files")
+    assert result.stdout.splitlines()[-1].endswith(f"in {len(UPLOADED)} files")
     assert hub.requests == []
 
 
