@@ -1,6 +1,7 @@
 """A trained model as a complete Hugging Face folder: weights, config, preprocessing, arguments and model card."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,17 +36,16 @@ def write_model_folder(trainer: Trainer, arguments, command: str, scores: dict[s
     """
     folder = Path(trainer.args.output_dir)
     trainer.model.save_pretrained(folder)
-    _write_json(folder / "preprocessor_config.json", preprocessor_config(trainer))
+    normalise = next(step for step in trainer.eval_transform.transforms if isinstance(step, v2.Normalize))
+    write_preprocessor(folder, trainer.model.config.image_size, normalise.mean, normalise.std)
     given = {**asdict(arguments), **asdict(trainer.recipe), "training": _public(trainer.args.to_sanitized_dict())}
     _write_json(folder / "arguments.json", {"command": command, **given})
     (folder / "README.md").write_text(_card(trainer, arguments, command, scores), encoding="utf-8")
 
 
-def preprocessor_config(trainer: Trainer) -> dict:
+def write_preprocessor(folder: Path, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
     """Hugging Face's words for what the training pictures went through, plus `do_pad_to_square`."""
-    normalise = next(step for step in trainer.eval_transform.transforms if isinstance(step, v2.Normalize))
-    size = trainer.model.config.image_size
-    return {
+    content = {
         "image_processor_type": "ViTImageProcessor",  # resize to a fixed size, rescale, normalise: fits every model
         "do_pad_to_square": True,
         "do_resize": True,
@@ -54,9 +54,10 @@ def preprocessor_config(trainer: Trainer) -> dict:
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": list(normalise.mean),
-        "image_std": list(normalise.std),
+        "image_mean": list(mean),
+        "image_std": list(std),
     }
+    _write_json(folder / "preprocessor_config.json", content)
 
 
 def _public(arguments: dict) -> dict:

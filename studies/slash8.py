@@ -52,8 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         if not options.dry_run:
             print(write_results(data, rows, units, options.runs, options.results))
         if options.ship:
-            row = next(row for row in rows if row.name == options.ship)
-            ship(row, data, weights, units, options.runs, options.output)
+            ship(options.ship, rows, data, weights, units, options.runs, options.output)
     except ValueError as error:
         parser.error(str(error))
     if failed:
@@ -122,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", action="store_true", help="the slow rows too, another hour and more")
     parser.add_argument("--dry_run", action="store_true", help="list what is to do, with an estimate of the time")
     parser.add_argument("--report", action="store_true", help="write the page from what was run, train nothing")
-    parser.add_argument("--ship", choices=[row.name for row in ROWS], metavar="ROW", help="train it on all pictures")
+    parser.add_argument("--ship", choices=names, metavar="ROW", help="train it on all pictures")
     parser.add_argument("--epochs", type=int, metavar="N", help="other than the rows say, for a quick try")
     parser.add_argument("--image_size", type=int, metavar="N", help="other than the rows say, for a quick try")
     return parser

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.preprocessing import normalize
 
 from data_prep.card import table
 from figures import confusion_figure, mistakes_figure
 from scoring import score
 from studies.inference import softmax
+from studies.probe import NEIGHBOURS, held_out_logits, held_out_neighbours
 from studies.report import confusions, per_class_table, percent, save, write_page
 from studies.slash8_data import FOLDS, SlashData
 from studies.slash8_rows import ENSEMBLES, PROBES, Row
@@ -24,9 +22,6 @@ TITLES = {
     "imbalance": "Imbalance: against the row efficientnet_lite0 above",
     "lift": "What lifts the score",
 }
-NEIGHBOURS = 5
-INVERSE_REGULARISATION = 10.0
-
 Scored = dict[str, tuple[np.ndarray, dict]]  # name -> probabilities (rows, classes), scores of scoring.py
 
 
@@ -84,29 +79,9 @@ def add_ensembles(scored: Scored, data: SlashData) -> None:
 def add_probes(scored: Scored, done: dict[str, list[Result]], data: SlashData) -> None:
     """A linear classifier and nearest neighbours on features that were not trained for the task."""
     for name in (name for name in PROBES if name in done):
-        embeddings = done[name][0].arrays["embeddings"]
-        scored[f"{name}, linear"] = with_score(cross_fit(embeddings, data, linear()), data)
-        scored[f"{name}, {NEIGHBOURS} neighbours"] = with_score(cross_fit(embeddings, data, neighbours()), data)
-
-
-def linear() -> LogisticRegression:
-    return LogisticRegression(C=INVERSE_REGULARISATION, max_iter=3000, class_weight="balanced")
-
-
-def neighbours() -> KNeighborsClassifier:
-    return KNeighborsClassifier(NEIGHBOURS, weights="distance", metric="cosine")
-
-
-def cross_fit(embeddings: np.ndarray, data: SlashData, classifier) -> np.ndarray:
-    """Out-of-fold probabilities (rows, classes); embeddings: (2, rows, dim), the picture's and its mirror image's."""
-    views = [normalize(view.astype(np.float64)) for view in embeddings]
-    probabilities = np.zeros((len(data.truth), len(data.names)))
-    for fold in range(FOLDS):
-        held = data.fold_of == fold
-        fitted = classifier.fit(np.vstack([view[~held] for view in views]), np.tile(data.truth[~held], len(views)))
-        answers = np.mean([fitted.predict_proba(view[held]) for view in views], axis=0)
-        probabilities[np.ix_(held, fitted.classes_)] = answers
-    return probabilities
+        features = done[name][0].arrays["embeddings"], data.truth, data.fold_of
+        scored[f"{name}, linear"] = with_score(softmax(held_out_logits(*features)).mean(axis=0), data)
+        scored[f"{name}, {NEIGHBOURS} neighbours"] = with_score(held_out_neighbours(*features), data)
 
 
 def introduction(data: SlashData, done: dict[str, list[Result]]) -> list[str]:

@@ -4,50 +4,111 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import train
+from data_prep.prepared import taxonomy_of
+from export import export_folder
 from folds import OOF_NAME, Pool, oof_table, write_parquet
+from model_folder import write_preprocessor
+from models import build_model, head_of, normalisation_of
 from scoring import score
 from studies.inference import softmax
+from studies.probe import held_out_logits, linear_layer
 from studies.report import per_class_table, percent
-from studies.slash8_data import SlashData, everything
+from studies.slash8_data import LABEL, SlashData, everything
 from studies.slash8_page import finished, in_order
-from studies.slash8_rows import Row
+from studies.slash8_rows import PROBES, Row
 from studies.units import Unit
 
 SEED = 42
 NO_CHOICE = ("--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "False")
-CARD_START, CARD_END = "| metric | validation | test |", "Made with"
+CARD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: image-classification
+tags:
+- image-classification
+- product-classification
+---
+# {title}
+
+Tells the {classes} categories of a shopping app apart, from product pictures padded to a square and resized to
+{size}×{size} pixels. {made}.
+
+Out-of-fold scores of the same recipe ({row} of studies/slash8.py, five folds, screenshots kept apart): accuracy
+{accuracy}, macro-F1 {macro_f1}. The model itself learnt all {pictures} pictures, so it has no score of its own.
+
+{table}
+
+The sellers' own categories overlap: the same kind of bag is Fashion to one and Artifacts to another, a poster Home,
+Artifacts or Accessories. {rarest} has {fewest} pictures. results/slash8.md has the mistakes.
+
+    python predict.py --model {title} --image_path photo.jpg
+"""
 
 
-def ship(row: Row, data: SlashData, weights: dict[str, str], units: Sequence[Unit], runs: Path, output: Path) -> None:
-    """Train on every picture and write `output`. Raises ValueError where the row's folds were not run."""
-    done = finished([unit for unit in units if unit.row == row.name], runs)
-    if row.name not in done:
-        raise ValueError(f"--ship {row.name}: its folds were not run; python studies/slash8.py --only {row.name}")
-    logits = in_order(done[row.name], data)[0]
-    probabilities = softmax(logits)
+def ship(
+    name: str,
+    rows: Sequence[Row],
+    data: SlashData,
+    weights: dict[str, str],
+    units: Sequence[Unit],
+    runs: Path,
+    output: Path,
+) -> None:
+    """Write `output` by the recipe of a row or a probe. Raises ValueError where its folds were not run."""
+    done = finished([unit for unit in units if unit.row == name], runs)
+    if name not in done:
+        raise ValueError(f"--ship {name}: its folds were not run; python studies/slash8.py --only {name}")
+    if output.is_dir() and any(output.iterdir()):
+        raise ValueError(f"--output {output} is not empty; name another folder or delete it")
     dataset = everything(data.source, runs, SEED)
-    arguments = [*row.arguments(row.weights and weights[row.weights]), *NO_CHOICE, "--image_size", str(row.size)]
-    train.main([*arguments, "--dataset", str(dataset), "--seed", str(SEED), "--output_dir", str(output)])
+    if name in PROBES:
+        embeddings, size = done[name][0].arrays["embeddings"], done[name][0].facts["made_by"]["size"]
+        source = weights[PROBES[name][0]]
+        logits = held_out_logits(embeddings, data.truth, data.fold_of)[0]
+        write_probe(source, size, embeddings, data, dataset, output)
+        made = f"A linear layer on the features of {Path(source).name}, which stayed as they were"
+    else:
+        row = next(row for row in rows if row.name == name)
+        logits, size = in_order(done[name], data)[0], row.size
+        arguments = [*row.arguments(row.weights and weights[row.weights]), *NO_CHOICE, "--image_size", str(size)]
+        train.main([*arguments, "--dataset", str(dataset), "--seed", str(SEED), "--output_dir", str(output)])
+        made = f"{row.model} fine-tuned for {row.epochs} epochs"
     pool = Pool(data.ids, data.groups, data.truth, data.names, data.fold_of)
     write_parquet(oof_table(pool, np.arange(len(data.ids)), logits), output / OOF_NAME)
-    correct_card(output / "README.md", score(probabilities, data.truth, data.groups, data.names), row)
+    write_card(output, name, made, size, logits, data)
     print(f"{output} learnt all {len(data.ids)} pictures; {output / OOF_NAME} is for calibrate.py")
 
 
-def correct_card(path: Path, scores: dict, row: Row) -> None:
-    """Put the out-of-fold scores where train.py wrote those of a split that the model has learnt."""
-    text = path.read_text(encoding="utf-8")
-    _, _, body = text.partition("\n---\n")
-    front = "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: image-classification\n---\n"
-    before, _, rest = body.partition(CARD_START)
-    after = rest[rest.index(CARD_END) :]
-    lines = [
-        f"Out-of-fold scores of the same recipe ({row.name} of studies/slash8.py, five folds, screenshots kept apart):",
-        f"accuracy {percent(scores['accuracy'])}, macro-F1 {percent(scores['macro_f1'])}. "
-        "The model itself learnt all pictures, so it has no score of its own.",
-        "",
-        *per_class_table(scores),
-    ]
-    path.write_text(front + before + "\n".join(lines) + "\n\n" + after, encoding="utf-8")
+def write_probe(source: str, size: int, embeddings: np.ndarray, data: SlashData, dataset: Path, output: Path) -> None:
+    """The network that gave the features, with the linear layer as its head. embeddings: as in probe.py."""
+    model = build_model(source, data.names, size)
+    layer = next(each for each in head_of(model).modules() if isinstance(each, torch.nn.Linear))
+    with torch.no_grad():
+        for parameter, values in zip((layer.weight, layer.bias), linear_layer(embeddings, data.truth), strict=True):
+            parameter.copy_(torch.from_numpy(values))
+    model.config.taxonomy = taxonomy_of(dataset, LABEL, data.names)
+    model.save_pretrained(output)
+    write_preprocessor(output, size, *normalisation_of(source))
+    export_folder(output, str(dataset))
+
+
+def write_card(output: Path, name: str, made: str, size: int, logits: np.ndarray, data: SlashData) -> None:
+    """README.md with the out-of-fold scores: a split that the model has learnt would flatter it."""
+    scores = score(softmax(logits), data.truth, data.groups, data.names)
+    text = CARD.format(
+        title=output.name,
+        made=made,
+        classes=len(data.names),
+        size=size,
+        row=name,
+        accuracy=percent(scores["accuracy"]),
+        macro_f1=percent(scores["macro_f1"]),
+        pictures=len(data.ids),
+        table="\n".join(per_class_table(scores)),
+        rarest=data.names[np.bincount(data.truth).argmin()],
+        fewest=np.bincount(data.truth).min(),
+    )
+    (output / "README.md").write_text(text, encoding="utf-8")
