@@ -27,7 +27,7 @@ from data_prep.card import dataset_fingerprint
 from scoring import expected_calibration_error
 from split_outputs import SplitOutputs, read_out_of_fold, run_split
 from thresholds import fit_thresholds
-from unknown import class_centres, fit_unknown
+from unknown import Centres, centres_of, fit_unknown, out_of_fold_centres
 
 SPLIT, OUT_OF_FOLD = "validation", "out of fold"
 CENTRE_IMAGES = 4000  # training pictures that give the class means
@@ -39,13 +39,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(parser, argv)
     try:
         classifier = Classifier.load(args.model, precision="fp32", calibrated=False)
-        validation, training = evidence(classifier, args)
+        validation, centres = evidence(classifier, args)
         fingerprint = dataset_fingerprint(args.dataset)
     except (ModelError, ValueError) as error:
         parser.error(str(error))
     temperature = fit_temperature(validation.logits, validation.truth)
     probabilities = softmax(validation.logits / temperature)
-    detector, area = fit_detector(classifier, validation, training)
+    detector, area = fit_unknown(validation, centres, classifier.taxonomy)
     content = {
         "version": VERSION,
         "temperature": temperature,
@@ -88,21 +88,15 @@ def parse_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> 
     return args
 
 
-def evidence(classifier: Classifier, args: argparse.Namespace) -> tuple[SplitOutputs, SplitOutputs | None]:
-    """Answers about pictures that the model, or its like, never saw; and training pictures for the class means.
-
-    Out of fold there are no class means: those of the model that learnt every picture would sit too close to them.
-    """
+def evidence(classifier: Classifier, args: argparse.Namespace) -> tuple[SplitOutputs, Centres | None]:
+    """Answers about pictures that the model, or its like, never saw, and the class means if there are embeddings."""
     if args.oof:
-        return read_out_of_fold(classifier, args.oof, args.dataset), None
+        pictures, fold_of = read_out_of_fold(classifier, args.oof, args.dataset)
+        return pictures, None if pictures.embeddings is None else out_of_fold_centres(pictures, fold_of)
     validation = run_split(classifier, args.dataset, SPLIT)
-    return validation, run_split(classifier, args.dataset, "train", CENTRE_IMAGES) if has_embeddings(
-        classifier
-    ) else None
-
-
-def has_embeddings(classifier: Classifier) -> bool:
-    return "embeddings" in classifier.outputs
+    if "embeddings" not in classifier.outputs:
+        return validation, None
+    return validation, centres_of(run_split(classifier, args.dataset, "train", CENTRE_IMAGES), validation)
 
 
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
@@ -120,15 +114,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """(rows, labels) -> the same in float64."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
-def fit_detector(
-    classifier: Classifier, validation: SplitOutputs, training: SplitOutputs | None
-) -> tuple[UnknownDetector, float]:
-    """The detector of unknown things and its AUROC on held-out categories."""
-    if training is None:
-        return fit_unknown(validation, None, None, classifier.taxonomy)
-    return fit_unknown(validation, class_centres(training), np.unique(training.truth), classifier.taxonomy)
 
 
 def describe(detector: UnknownDetector, area: float) -> dict:

@@ -195,15 +195,21 @@ def write_fold(folder: Path, pool: Pool, fold: int, logits: np.ndarray, made_by:
     write_parquet(table.replace_schema_metadata({METADATA_KEY: json.dumps(made_by)}), folder / OOF_NAME)
 
 
-def oof_table(pool: Pool, rows: np.ndarray, logits: np.ndarray) -> pyarrow.Table:
-    """The columns of oof.parquet for these rows of the pool. logits: (rows, labels)."""
+def oof_table(pool: Pool, rows: np.ndarray, logits: np.ndarray, embeddings: np.ndarray | None = None) -> pyarrow.Table:
+    """The columns of oof.parquet for these rows of the pool. logits: (rows, labels).
+
+    embeddings: (rows, dim) only where one network gave them for all folds; those of several cannot be compared.
+    """
     columns = {
         "id": [pool.ids[row] for row in rows],
         "group": [pool.groups[row] for row in rows],
         "label": [pool.names[pool.labels[row]] for row in rows],
         "fold": pyarrow.array(pool.fold_of[rows], pyarrow.int16()),
     }
-    for name, values in (("probabilities", softmax(logits.astype(np.float64), axis=1)), ("logits", logits)):
+    matrices = {"probabilities": softmax(logits.astype(np.float64), axis=1), "logits": logits}
+    if embeddings is not None:
+        matrices["embeddings"] = embeddings
+    for name, values in matrices.items():
         columns[name] = pyarrow.array(list(values.astype(np.float32)), pyarrow.list_(pyarrow.float32()))
     return pyarrow.table(columns)
 

@@ -56,26 +56,36 @@ def read_pixels(
     return pixels, truth[chosen]
 
 
-def read_out_of_fold(classifier: Classifier, path: Path, dataset: str | Path) -> SplitOutputs:
-    """What train.py --folds wrote: about each picture the logits of a model that never saw it; no embeddings, since
-    every fold's are others. Raises ValueError for a file of another kind or about other labels."""
+def read_out_of_fold(classifier: Classifier, path: Path, dataset: str | Path) -> tuple[SplitOutputs, np.ndarray]:
+    """What train.py --folds wrote: about each picture the logits of a model that never saw it, and its fold (rows,).
+
+    Embeddings are there only where all folds share the network that gives them. Raises ValueError for a file of
+    another kind or about other labels.
+    """
     level = classifier.taxonomy.levels[-1]
     try:
-        table = pyarrow.parquet.read_table(path, columns=["group", "label", "logits"])
+        table = pyarrow.parquet.read_table(path)
         names = load_prepared(str(dataset), level, ["train"])["train"].features[level].names
-    except (OSError, pyarrow.ArrowException) as error:
-        raise ValueError(f"--oof {path} is no oof.parquet of train.py --folds: {str(error).splitlines()[0]}") from error
+        truth, logits = table["label"].to_pylist(), matrix_of(table["logits"])
+        groups, fold_of = np.asarray(table["group"].to_pylist()), table["fold"].to_numpy()
     except DatasetError as error:
         raise ValueError(f"{error}; the model tells the values of {level!r} apart") from error
-    if set(names) != set(classifier.labels):
-        raise ValueError(f"--oof: the labels of {dataset} are not those of the model")
-    values = table["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    if len(values) != table.num_rows * len(names) or not set(table["label"].to_pylist()) <= set(names):
-        raise ValueError(f"--oof {path} is about other labels than {dataset}")
-    logits = values.reshape(-1, len(names))[:, [names.index(label) for label in classifier.labels]]
+    except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
+        raise ValueError(f"--oof {path} is no oof.parquet of train.py --folds: {str(error).splitlines()[0]}") from error
+    if set(names) != set(classifier.labels) or logits.shape[1] != len(names) or not set(truth) <= set(names):
+        raise ValueError(f"--oof {path}, --dataset {dataset} and the model are not about the same labels")
     number_of = {label: number for number, label in enumerate(classifier.labels)}
-    truth = np.array([number_of[label] for label in table["label"].to_pylist()])
-    return SplitOutputs(logits, None, truth, np.asarray(table["group"].to_pylist()))
+    return SplitOutputs(
+        logits[:, [names.index(label) for label in classifier.labels]],
+        matrix_of(table["embeddings"]) if "embeddings" in table.column_names else None,
+        np.array([number_of[label] for label in truth]),
+        groups,
+    ), fold_of
+
+
+def matrix_of(column: pyarrow.ChunkedArray) -> np.ndarray:
+    """(rows, values) float32 of a column of lists that are equally long."""
+    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
 
 
 def open_split(classifier: Classifier, dataset: str | Path, split: str) -> tuple[Dataset, np.ndarray]:

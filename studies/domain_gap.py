@@ -25,6 +25,7 @@ import cpu_torchvision  # noqa: F401  before transformers
 
 import numpy as np
 
+from studies.adaptation import adapt
 from studies.batch_norm import adapted_logits
 from studies.coarse_labels import train_jointly
 from studies.common_labels import in_common
@@ -114,6 +115,10 @@ def fit(
         raise Missing(f"it starts from the model of another row; run the row {row.start} first")
     if row.source is None:
         return start
+    if row.source == "unlabelled":
+        photos = sources[PHOTOS]
+        adapt(Path(start), photos.pixels("train", row.size), np.unique(photos.truth).tolist(), row.steps, SEED, folder)
+        return folder
     arguments = [*row.arguments(start), *PROTOCOL]
     if row.source == "joint":
         catalogue = ["--dataset", str(options.kaggle), "--label", "articleType"]

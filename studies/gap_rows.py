@@ -18,7 +18,8 @@ PHOTO_REPEATS = 4  # in joint training, how often a photo counts beside a pictur
 
 @dataclass(frozen=True)
 class Row:
-    """source: what it trains on: a source, `few_N` (photos a class), `joint` (all three) or None: weights as they are.
+    """source: what it trains on: a source, `few_N` (photos a class), `joint` (all three), `unlabelled` (the photos
+    without their labels) or None: weights as they are.
 
     start: weights: `imagenet`, `fashion`, None: from scratch, or the name of an earlier row. labelled_photos: whether
     photos with labels took part. adapted: also score with test-time BatchNorm.
@@ -53,6 +54,7 @@ ROWS = (
     Row("kaggle_phone", "pictures that imitate phones", "kaggle", options=PHONE, adapted=True),
     Row("kaggle_phone_balanced", "the same, every class drawn equally often", "kaggle",
         options=(*PHONE, "--sampler", "balanced"), adapted=True),
+    Row("adapted", "kaggle_phone adapted to photos without their labels", "unlabelled", "kaggle_phone", 200),
     Row("joint", "all sources, coarse labels as sums of leaves", "joint", labelled_photos=True),
     Row("few_5", "5 photos a class on top of kaggle_phone", "few_5", "kaggle_phone", 60, SIZE, GENTLE, True),
     Row("few_20", "20 photos a class on top of kaggle_phone", "few_20", "kaggle_phone", 100, SIZE, GENTLE, True),

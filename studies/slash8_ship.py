@@ -64,6 +64,7 @@ def ship(
     if output.is_dir() and any(output.iterdir()):
         raise ValueError(f"--output {output} is not empty; name another folder or delete it")
     dataset = everything(data.source, runs, SEED)
+    embeddings = None
     if name in PROBES:
         embeddings, size = done[name][0].arrays["embeddings"], done[name][0].facts["made_by"]["size"]
         source = weights[PROBES[name][0]]
@@ -77,7 +78,8 @@ def ship(
         train.main([*arguments, "--dataset", str(dataset), "--seed", str(SEED), "--output_dir", str(output)])
         made = f"{row.model} fine-tuned for {row.epochs} epochs"
     pool = Pool(data.ids, data.groups, data.truth, data.names, data.fold_of)
-    write_parquet(oof_table(pool, np.arange(len(data.ids)), logits), output / OOF_NAME)
+    table = oof_table(pool, np.arange(len(data.ids)), logits, None if embeddings is None else embeddings[0])
+    write_parquet(table, output / OOF_NAME)
     write_card(output, name, made, size, logits, data)
     print(f"{output} learnt all {len(data.ids)} pictures; {output / OOF_NAME} is for calibrate.py")
 

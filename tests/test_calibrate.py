@@ -18,7 +18,7 @@ from scoring import expected_calibration_error
 from split_outputs import SplitOutputs
 from tests.make_tiny_model import COLOUR_FOR_LABEL, LABELS, TAXONOMY, write_tiny_model
 from thresholds import LevelAnswers, accepted, answers, fit_level, fit_thresholds, upper_bound
-from unknown import fit_unknown
+from unknown import Centres, fit_unknown, out_of_fold_centres
 
 SURE, NEVER = 0.9, None
 
@@ -247,13 +247,23 @@ def unknown_split(rows: int = 600) -> tuple[SplitOutputs, np.ndarray]:
 def test_things_that_look_like_no_class_score_higher(monkeypatch):
     monkeypatch.setattr("unknown.RARE", 0.5)
     split, centres = unknown_split()
-    detector, area = fit_unknown(split, centres, np.arange(8), Taxonomy([[str(i)] for i in range(8)]))
+    known = Centres(centres, np.arange(8), split.embeddings @ centres.T)
+    detector, area = fit_unknown(split, known, Taxonomy([[str(i)] for i in range(8)]))
     strange = np.full((5, 8), 0.05, dtype=np.float32)
     assert area > 0.95
     assert (detector.scores(10 * strange, strange) >= detector.threshold).all()
     assert (detector.scores(split.logits, split.embeddings) >= detector.threshold).mean() == pytest.approx(
         0.02, abs=0.01
     )
+
+
+def test_a_picture_is_compared_with_the_means_of_other_folds():
+    split, _ = unknown_split(80)
+    fold_of = np.arange(80) // 8 % 5
+    alone = SplitOutputs(split.logits, np.eye(80, dtype=np.float32), split.truth, split.groups)
+    found = out_of_fold_centres(alone, fold_of)
+    assert found.nearness.max() == 0  # no picture is like another, and none counts for itself
+    assert out_of_fold_centres(split, fold_of).nearness.argmax(axis=1).tolist() == split.truth.tolist()
 
 
 def test_energy_and_distance_are_what_their_papers_say():
