@@ -22,8 +22,11 @@ def linear_layer(embeddings: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray,
     length = np.linalg.norm(embeddings, axis=-1).mean()
     regression = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=3000, class_weight="balanced")
     regression.fit(np.concatenate(embeddings) / length, np.tile(truth, len(embeddings)))
+    coefficients, intercepts = regression.coef_ / length, regression.intercept_
+    if len(regression.classes_) == 2:  # scikit-learn then keeps the difference of the two
+        coefficients, intercepts = (np.concatenate([-each / 2, each / 2]) for each in (coefficients, intercepts))
     weight, bias = np.zeros((truth.max() + 1, embeddings.shape[-1])), np.full(truth.max() + 1, NEVER)
-    weight[regression.classes_], bias[regression.classes_] = regression.coef_ / length, regression.intercept_
+    weight[regression.classes_], bias[regression.classes_] = coefficients, intercepts
     return weight, bias
 
 

@@ -11,7 +11,7 @@ from data_prep.prepared import taxonomy_of
 from export import export_folder
 from folds import OOF_NAME, Pool, oof_table, write_parquet
 from model_folder import write_preprocessor
-from models import build_model, head_of, normalisation_of
+from models import head_of, normalisation_of
 from scoring import score
 from studies.inference import softmax
 from studies.probe import held_out_logits, linear_layer
@@ -20,6 +20,7 @@ from studies.slash8_data import LABEL, SlashData, everything
 from studies.slash8_page import finished, in_order
 from studies.slash8_rows import PROBES, Row
 from studies.units import Unit
+from warm_start import start_model
 
 SEED = 42
 NO_CHOICE = ("--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "False")
@@ -86,7 +87,7 @@ def ship(
 
 def write_probe(source: str, size: int, embeddings: np.ndarray, data: SlashData, dataset: Path, output: Path) -> None:
     """The network that gave the features, with the linear layer as its head. embeddings: as in probe.py."""
-    model = build_model(source, data.names, size)
+    model = start_model(source, data.names, size, pretrained=source, from_scratch=False)
     layer = next(each for each in head_of(model).modules() if isinstance(each, torch.nn.Linear))
     with torch.no_grad():
         for parameter, values in zip((layer.weight, layer.bias), linear_layer(embeddings, data.truth), strict=True):

@@ -1,5 +1,6 @@
 """The two studies on drawn pictures: what is run once, what the pages say, how joint training reads coarse labels."""
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -11,16 +12,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import draw_product
+from datasets import load_from_disk
+from PIL import Image
 
 from data_prep.build import write_dataset
 from data_prep.images import FileImage
 from data_prep.schema import Options, Row, Source
-from models import build_model
+from models import build_model, head_of
 from studies import domain_gap, slash8
+from studies.adaptation import adapt, information_loss
 from studies.batch_norm import adapted_logits
 from studies.coarse_labels import MarginalLoss
 from studies.common_labels import COMMON, SHARED, TABLE, among, in_common
 from studies.inference import Network, softmax
+from studies.probe import held_out_logits, held_out_neighbours
 from studies.slash8_data import prepare
 from studies.slash8_rows import ROWS
 from studies.units import Unit, result_of, run_missing
@@ -119,6 +124,49 @@ def test_the_shipped_model_learnt_all_and_brings_its_out_of_fold_answers(slash_s
     assert (shipped / "model.onnx").is_file()
     card = (shipped / "README.md").read_text()
     assert "Out-of-fold scores" in card and "model-index" not in card and "python predict.py" in card
+
+
+def test_a_shipped_probe_answers_and_is_calibrated_out_of_fold(slash_study, screenshots, trained, tmp_path):
+    import calibrate
+    from app.classifier import Classifier
+
+    arguments = [*slash_study[0], "--lite0", str(trained), "--output", str(tmp_path / "probe")]
+    slash8.main([*arguments, "--only", "probe_lite0"])
+    slash8.main([*arguments, "--ship", "probe_lite0"])
+    classifier = Classifier.load(tmp_path / "probe")
+    assert classifier.labels == ["Fashion", "Home"]
+    oof = str(tmp_path / "probe" / "oof.parquet")
+    calibrate.main(["--model", str(tmp_path / "probe"), "--dataset", str(screenshots), "--oof", oof])
+    learnt = load_from_disk(screenshots)["train"]
+    answers = Classifier.load(tmp_path / "probe").predict(learnt["image"])
+    right = [learnt.features["label"].names[i] for i in learnt["label"]]
+    assert np.mean([one.top_k[0].label == label for one, label in zip(answers, right, strict=True)]) > 0.9
+
+
+def test_a_linear_layer_tells_apart_what_a_line_can_tell_apart():
+    generator = np.random.default_rng(0)
+    for classes in (2, 3):
+        truth = np.arange(120) % classes
+        embeddings = np.eye(classes, 6)[truth] + generator.normal(scale=0.1, size=(2, 120, 6))
+        logits = held_out_logits(embeddings, truth, np.arange(120) // 8 % 5)
+        assert (logits.argmax(axis=-1) == truth).all() and logits.shape == (2, 120, classes)
+        assert (held_out_neighbours(embeddings, truth, np.arange(120) // 8 % 5).argmax(axis=1) == truth).all()
+
+
+def test_adapting_without_labels_finds_the_classes_of_moved_pictures(tmp_path, trained):
+    network = Network(trained)
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(draw_product("Jeans", n))).resize((32, 32))) for n in range(8)])
+    adapt(trained, pixels, classes=[0, 1], steps=2, seed=1, output=tmp_path)
+    adapted = Network(tmp_path)
+    assert adapted.labels == network.labels
+    assert torch.equal(head_weight(adapted), head_weight(network)), "the head stays"
+    assert not np.allclose(adapted.embeddings(pixels), network.embeddings(pixels))
+    sure, torn = torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.tensor([[9.0, 0.0], [9.0, 0.0]])
+    assert information_loss(sure) < information_loss(torn) < information_loss(torch.zeros(2, 2)) + 0.1
+
+
+def head_weight(network: Network) -> torch.Tensor:
+    return next(layer for layer in head_of(network.model).modules() if isinstance(layer, torch.nn.Linear)).weight
 
 
 def test_shipping_a_row_that_was_not_run_says_how_to_run_it(slash_study, capsys):
