@@ -19,7 +19,7 @@ from studies.units import Result, Unit, result_of
 HEADING = "# Eight categories of a shopping app"
 TITLES = {
     "architecture": "Architectures, all trained alike",
-    "imbalance": "Imbalance: against the row efficientnet_lite0 above",
+    "imbalance": "Imbalance: against the row mobilenet_v2 above",
     "lift": "What lifts the score",
 }
 Scored = dict[str, tuple[np.ndarray, dict]]  # name -> probabilities (rows, classes), scores of scoring.py
