@@ -55,6 +55,7 @@ ROWS = (
     Row("kaggle_phone_balanced", "the same, every class drawn equally often", "kaggle",
         options=(*PHONE, "--sampler", "balanced"), adapted=True),
     Row("adapted", "kaggle_phone adapted to photos without their labels", "unlabelled", "kaggle_phone", 200),
+    Row("adapted_longer", "the same for 600 batches", "unlabelled", "kaggle_phone", 600),
     Row("joint", "all sources, coarse labels as sums of leaves", "joint", labelled_photos=True),
     Row("few_5", "5 photos a class on top of kaggle_phone", "few_5", "kaggle_phone", 60, SIZE, GENTLE, True),
     Row("few_20", "20 photos a class on top of kaggle_phone", "few_20", "kaggle_phone", 100, SIZE, GENTLE, True),
