@@ -11,7 +11,7 @@ from PIL import Image
 
 import automation
 import calibrate
-from app.calibration import Calibration, CalibrationError, UnknownDetector, centre_distance, energy
+from app.calibration import Calibration, CalibrationError, UnknownDetector, centre_distance, energy, normalised
 from app.classifier import Classifier, ModelError
 from app.model_files import Taxonomy
 from scoring import expected_calibration_error
@@ -247,7 +247,7 @@ def unknown_split(rows: int = 600) -> tuple[SplitOutputs, np.ndarray]:
 def test_things_that_look_like_no_class_score_higher(monkeypatch):
     monkeypatch.setattr("unknown.RARE", 0.5)
     split, centres = unknown_split()
-    known = Centres(centres, np.arange(8), split.embeddings @ centres.T)
+    known = Centres(centres, np.arange(8), normalised(split.embeddings) @ centres.T)
     detector, area = fit_unknown(split, known, Taxonomy([[str(i)] for i in range(8)]))
     strange = np.full((5, 8), 0.05, dtype=np.float32)
     assert area > 0.95

@@ -138,8 +138,12 @@ def test_a_shipped_probe_answers_and_is_calibrated_out_of_fold(slash_study, scre
     oof = str(tmp_path / "probe" / "oof.parquet")
     calibrate.main(["--model", str(tmp_path / "probe"), "--dataset", str(screenshots), "--oof", oof])
     learnt = load_from_disk(screenshots)["train"]
-    answers = Classifier.load(tmp_path / "probe").predict(learnt["image"])
-    assert all({one.label for one in answer.top_k} == {"Fashion", "Home"} for answer in answers)
+    calibrated, plain = (one.predict(learnt["image"]) for one in (Classifier.load(tmp_path / "probe"), classifier))
+    assert [one.top_k[0].label for one in calibrated] == [one.top_k[0].label for one in plain], (
+        "temperature keeps order"
+    )
+    assert [one.top_k[0].confidence for one in calibrated] != [one.top_k[0].confidence for one in plain]
+    assert all(sum(one.confidence for one in answer.top_k) == pytest.approx(1) for answer in calibrated)
 
 
 def test_a_linear_layer_tells_apart_what_a_line_can_tell_apart():
