@@ -7,12 +7,13 @@
     python studies/domain_gap.py --dry_run                  # what is to do and how long it takes
     python studies/domain_gap.py --only kaggle clothing joint
     python studies/domain_gap.py --report                   # the page alone, from what was run
+    python studies/domain_gap.py --ship runs/shipped/fashion  # the fashion model to ship, from two of the rows
 
-The page is results/domain_gap.md. Started again, the study goes on; rows that were not run are absent. The model of
-fashion_joint stays in runs/studies/domain_gap for shipping.
+The page is results/domain_gap.md. Started again, the study goes on; rows that were not run are absent.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +33,8 @@ from studies.common_labels import in_common
 from studies.crossval import PROTOCOL, logged, run_training
 from studies.gap_data import Source, few_photos, fingerprints, open_source
 from studies.gap_page import write_results
-from studies.gap_rows import KEPT_MODELS, PHOTO_REPEATS, ROWS, SEED, Row
+from studies.gap_rows import KEPT_MODELS, PHOTO_REPEATS, ROWS, SEED, SHIPPED, Row
+from studies.gap_ship import ship_average
 from studies.inference import Network, softmax
 from studies.units import Missing, Unit, fingerprint_of_weights, run_missing
 
@@ -49,8 +51,10 @@ def main(argv: list[str] | None = None) -> None:
         rows = rows_of(options)
         units = all_units(rows, sources, options)
         wanted = [unit for unit in units if not options.only or unit.row in options.only]
-        failed = [] if options.report else run_missing(wanted, options.runs, options.dry_run)
-        if not options.dry_run:
+        failed = [] if options.report or options.ship else run_missing(wanted, options.runs, options.dry_run)
+        if options.ship:
+            ship(units, sources[PHOTOS], options, sys.argv[1:] if argv is None else argv)
+        elif not options.dry_run:
             print(write_results(sources, rows, units, options.runs, options.results))
     except ValueError as error:
         parser.error(str(error))
@@ -69,7 +73,7 @@ def rows_of(options: argparse.Namespace) -> list[Row]:
 def all_units(rows: Sequence[Row], sources: dict[str, Source], options: argparse.Namespace) -> list[Unit]:
     """A unit a row; a row that starts from another's model, which comes before it, finds it through `units`."""
     units: dict[str, Unit] = {}
-    weights = {"imagenet": options.lite0, "fashion": options.fashion}
+    weights = {"imagenet": options.lite0, "lite2": options.lite2, "fashion": options.fashion}
     for row in rows:
         earlier = units[row.start] if row.start in KEPT_MODELS else None
         start = str(earlier.model_folder(options.runs)) if earlier else row.start and weights[row.start]
@@ -101,6 +105,13 @@ def answer(
         photos = sources[PHOTOS].scored_pixels(row.size)
         answers[f"{PHOTOS}_adapted"] = sums(adapted_logits(network, photos), network.labels)
     return answers
+
+
+def ship(units: Sequence[Unit], photos: Source, options: argparse.Namespace, argv: list[str]) -> None:
+    command = shlex.join(["python", "studies/domain_gap.py", *argv])
+    by_row = {unit.row: unit for unit in units}
+    folders = [by_row[row].model_folder(options.runs) for row in SHIPPED]
+    ship_average(folders, options.share, options.kaggle, photos, command, options.ship)
 
 
 def sums(logits: np.ndarray, labels: list[str]) -> np.ndarray:
@@ -143,6 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--clothing", type=Path, default=Path("data/clothing"), help="people's own photos; default: data/clothing")
     add("--fashion_mnist", type=Path, default=Path("data/fashion_mnist"), help="default: data/fashion_mnist")
     add("--lite0", default="pretrained/efficientnet_lite0", help="ImageNet weights; default: what pretrained.py wrote")
+    add("--lite2", default="pretrained/efficientnet_lite2", help="the same of a larger network, for clothing_lite2")
     add("--fashion", default="runs/fashion", help="the project's fashion model; default: runs/fashion")
     add("--runs", type=Path, default=Path("runs/studies/domain_gap"), help="where the results of units are kept")
     add("--results", type=Path, default=RESULTS, help="where the page goes; default: results/")
@@ -150,6 +162,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=names, metavar="ROW", help=f"some of {', '.join(names)}")
     parser.add_argument("--dry_run", action="store_true", help="list what is to do, with an estimate of the time")
     parser.add_argument("--report", action="store_true", help="write the page from what was run, train nothing")
+    add("--ship", type=Path, help=f"write the average of {' and '.join(SHIPPED)}, for shipping")
+    parser.add_argument("--share", type=float, default=0.65, help=f"of {SHIPPED[0]} in --ship; default: 0.65")
     parser.add_argument("--steps", type=int, metavar="N", help="at most so many a training, for a quick try")
     parser.add_argument("--image_size", type=int, metavar="N", help="other than the rows say, for a quick try")
     return parser
