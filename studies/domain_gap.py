@@ -28,12 +28,13 @@ import numpy as np
 
 from studies.adaptation import adapt
 from studies.batch_norm import adapted_logits
+from studies.clustering import sort_pictures
 from studies.coarse_labels import train_jointly
 from studies.common_labels import in_common
 from studies.crossval import PROTOCOL, logged, run_training
-from studies.gap_data import Source, few_photos, fingerprints, open_source
+from studies.gap_data import Source, few_pictures, fingerprints, open_source
 from studies.gap_page import write_results
-from studies.gap_rows import KEPT_MODELS, PHOTO_REPEATS, ROWS, SEED, SHIPPED, Row
+from studies.gap_rows import CATALOGUE_PICTURES, KEPT_MODELS, PHOTO_REPEATS, ROWS, SEED, SHIPPED, Row
 from studies.gap_ship import ship_average
 from studies.inference import Network, softmax
 from studies.units import Missing, Unit, fingerprint_of_weights, run_missing
@@ -83,6 +84,8 @@ def all_units(rows: Sequence[Row], sources: dict[str, Source], options: argparse
             "data": fingerprints(sources.values()),
             "start": earlier.key if earlier else fingerprint_of_weights(start),
         }
+        if row.source == "clusters":
+            made_by["features"] = fingerprint_of_weights(options.lite2)
         work = partial(answer, row, start, sources, options)
         keep, needed = row.name in KEPT_MODELS, None if earlier else start
         units[row.name] = Unit(row.name, "answers", made_by, row.seconds(), work, keep, needed)
@@ -130,6 +133,10 @@ def fit(
         photos = sources[PHOTOS]
         adapt(Path(start), photos.pixels("train", row.size), np.unique(photos.truth).tolist(), row.steps, SEED, folder)
         return folder
+    if row.source == "clusters":
+        catalogue = few_pictures(sources["kaggle"], CATALOGUE_PICTURES, options.runs, SEED)
+        sort_pictures(Path(start), options.lite2, catalogue, sources[PHOTOS], row.size, folder)
+        return folder
     arguments = [*row.arguments(start), *PROTOCOL]
     if row.source == "joint":
         catalogue = ["--dataset", str(options.kaggle), "--label", "articleType"]
@@ -140,7 +147,7 @@ def fit(
         return folder
     few = row.source.startswith("few_")
     count = int(row.source.removeprefix("few_")) if few else 0
-    dataset = few_photos(sources[PHOTOS], count, options.runs, SEED) if few else sources[row.source].folder
+    dataset = few_pictures(sources[PHOTOS], count, options.runs, SEED) if few else sources[row.source].folder
     run_training([*arguments, "--dataset", str(dataset), "--output_dir", str(folder)], folder)
     return folder
 

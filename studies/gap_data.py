@@ -73,9 +73,10 @@ def relabelled(rows: Dataset, name: str) -> Dataset:
     return rows.add_column("label", labels).cast_column("label", ClassLabel(names=COMMON))
 
 
-def few_photos(photos: Source, count: int, runs: Path, seed: int) -> Path:
-    """A dataset with `count` photos a class to learn from; the scored ones stay."""
-    return derive(photos.folder, runs / "data" / f"few_{count}", lambda splits: fewer(splits, count, seed), seed)
+def few_pictures(source: Source, count: int, runs: Path, seed: int) -> Path:
+    """A dataset with `count` pictures a class to learn from; the scored ones stay."""
+    folder = runs / "data" / f"few_{count}_{source.name}"
+    return derive(source.folder, folder, lambda splits: fewer(splits, count, seed), seed)
 
 
 def fewer(splits: DatasetDict, count: int, seed: int) -> DatasetDict:

@@ -13,13 +13,14 @@ STEPS = 320
 SEED = 42
 SPEED = 158  # training images a second at SIZE on two quiet cores
 OVERHEAD_S = 25  # start, decoding from the cache, the answers about all scored pictures
+CATALOGUE_PICTURES = 300  # a class, for the linear layer that helps to sort photos without labels
 PHOTO_REPEATS = 4  # in joint training, how often a photo counts beside a picture of the catalogue
 
 
 @dataclass(frozen=True)
 class Row:
-    """source: what it trains on: a source, `few_N` (photos a class), `joint` (all three), `unlabelled` (the photos
-    without their labels) or None: weights as they are.
+    """source: what it trains on: a source, `few_N` (photos a class), `joint` (all three), `unlabelled` and
+    `clusters` (the photos without their labels) or None: weights as they are.
 
     start: weights: `imagenet`, `lite2`, `fashion`, None: from scratch, or the name of an earlier row. labelled_photos:
     whether photos with labels took part. adapted: also score with test-time BatchNorm. work: how many times as long a
@@ -59,6 +60,7 @@ ROWS = (
         options=(*PHONE, "--sampler", "balanced"), adapted=True),
     Row("adapted", "kaggle_phone adapted to photos without their labels", "unlabelled", "kaggle_phone", 200),
     Row("adapted_longer", "the same for 600 batches", "unlabelled", "kaggle_phone", 600),
+    Row("clustered", "photos sorted by kaggle_phone and features of Lite2", "clusters", "kaggle_phone", 0, 224),
     Row("joint", "all sources, coarse labels as sums of leaves", "joint", labelled_photos=True),
     Row("few_5", "5 photos a class on top of kaggle_phone", "few_5", "kaggle_phone", 60, SIZE, GENTLE, True),
     Row("few_20", "20 photos a class on top of kaggle_phone", "few_20", "kaggle_phone", 100, SIZE, GENTLE, True),

@@ -2,15 +2,23 @@
 
 logits = held_out_logits(embeddings, truth, fold_of)     # each picture's from the folds that did not hold it
 weight, bias = linear_layer(embeddings, truth)           # for the network that gave the features
+model = with_layer("pretrained/lite2", names, 260, weight, bias)
 
-embeddings: (2, rows, dim) float32, a picture's and its mirror image's. Fitted to the end, with no step size to choose
-and no epoch to stop at; on a few hundred pictures that is worth more than moving the features.
+embeddings: (views, rows, dim) float32, such as a picture's and its mirror image's. Fitted to the end, with no step size
+to choose and no epoch to stop at; on a few hundred pictures that is worth more than moving the features.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
+from transformers import PreTrainedModel
+
+from models import head_of
+from warm_start import start_model
 
 NEIGHBOURS = 5
 INVERSE_REGULARISATION = 10.0
@@ -28,6 +36,18 @@ def linear_layer(embeddings: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray,
     weight, bias = np.zeros((truth.max() + 1, embeddings.shape[-1])), np.full(truth.max() + 1, NEVER)
     weight[regression.classes_], bias[regression.classes_] = coefficients, intercepts
     return weight, bias
+
+
+def with_layer(source: str, labels: Sequence[str], size: int, weight: np.ndarray, bias: np.ndarray) -> PreTrainedModel:
+    """The network that gave the features, with the linear layer as its head; labels behind the layer's never win."""
+    model = start_model(source, list(labels), size, pretrained=source, from_scratch=False)
+    layer = next(each for each in head_of(model).modules() if isinstance(each, torch.nn.Linear))
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.fill_(NEVER)
+        layer.weight[: len(weight)] = torch.from_numpy(weight)
+        layer.bias[: len(bias)] = torch.from_numpy(bias)
+    return model
 
 
 def held_out_logits(embeddings: np.ndarray, truth: np.ndarray, fold_of: np.ndarray) -> np.ndarray:

@@ -4,23 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import train
 from data_prep.prepared import taxonomy_of
 from export import export_folder
 from folds import OOF_NAME, Pool, oof_table, write_parquet
 from model_folder import write_preprocessor
-from models import head_of, normalisation_of
+from models import normalisation_of
 from scoring import score
 from studies.inference import softmax
-from studies.probe import held_out_logits, linear_layer
+from studies.probe import held_out_logits, linear_layer, with_layer
 from studies.report import per_class_table, percent
 from studies.slash8_data import LABEL, SlashData, everything
 from studies.slash8_page import finished, in_order
 from studies.slash8_rows import PROBES, Row
 from studies.units import Unit
-from warm_start import start_model
 
 SEED = 42
 NO_CHOICE = ("--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "False")
@@ -87,11 +85,7 @@ def ship(
 
 def write_probe(source: str, size: int, embeddings: np.ndarray, data: SlashData, dataset: Path, output: Path) -> None:
     """The network that gave the features, with the linear layer as its head. embeddings: as in probe.py."""
-    model = start_model(source, data.names, size, pretrained=source, from_scratch=False)
-    layer = next(each for each in head_of(model).modules() if isinstance(each, torch.nn.Linear))
-    with torch.no_grad():
-        for parameter, values in zip((layer.weight, layer.bias), linear_layer(embeddings, data.truth), strict=True):
-            parameter.copy_(torch.from_numpy(values))
+    model = with_layer(source, data.names, size, *linear_layer(embeddings, data.truth))
     model.config.taxonomy = taxonomy_of(dataset, LABEL, data.names)
     model.save_pretrained(output)
     write_preprocessor(output, size, *normalisation_of(source))

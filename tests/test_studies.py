@@ -23,6 +23,7 @@ from models import build_model, head_of
 from studies import domain_gap, slash8
 from studies.adaptation import adapt, information_loss
 from studies.batch_norm import adapted_logits
+from studies.clustering import mean_answer
 from studies.coarse_labels import MarginalLoss
 from studies.common_labels import COMMON, SHARED, TABLE, among, in_common
 from studies.gap_ship import averaged
@@ -319,6 +320,20 @@ def test_averaged_weights_lie_between_and_must_be_of_one_network():
     assert mixed["weight"].tolist() == pytest.approx([0.65, 0.65]) and mixed["seen"] == 3
     with pytest.raises(ValueError, match="different architectures"):
         averaged(first, {"weight": torch.zeros(3), "seen": torch.tensor(5)}, 0.5)
+
+
+@pytest.mark.slow
+def test_photos_are_sorted_without_their_labels(sources, imagenet, tmp_path):
+    quick = ["--steps", "1", "--image_size", "32", "--lite0", str(imagenet), "--lite2", str(imagenet)]
+    arguments = [*sources, *quick, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path)]
+    domain_gap.main([*arguments, "--only", "kaggle_phone", "clustered"])
+    assert "| clustered | photos sorted" in (tmp_path / "domain_gap.md").read_text()
+
+
+def test_whoever_is_sure_that_it_is_not_decides():
+    torn, sure = np.array([[0.5, 0.5, 0.0]]), np.array([[0.1, 0.6, 0.3]])
+    assert mean_answer([torn, sure]).argmax() == 1 and mean_answer([torn, sure])[0, 2] < 1e-4
+    assert mean_answer([torn, sure]).sum() == pytest.approx(1)
 
 
 def test_batch_norm_adapts_to_pictures_of_another_brightness(imagenet):
