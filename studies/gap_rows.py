@@ -74,6 +74,7 @@ ROWS = (
     Row("clothing_160", "photos with labels, 160 px", "clothing", "imagenet", 600, 160, GENTLE, True),
     Row("clothing_lite2", "photos with labels, EfficientNet-Lite2 at 192 px", "clothing", "lite2", 480, 192, GENTLE,
         True, work=1.7),
+    Row("clothing_lite2_224", "the same at 224 px", "clothing", "lite2", 480, 224, GENTLE, True, work=1.7),
 )  # fmt: skip
 MATRIX = ("fashion_mnist", "kaggle", "clothing")
 LOWER, UPPER = "kaggle", "clothing"  # between them lies the gap
