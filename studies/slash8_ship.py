@@ -43,6 +43,8 @@ Out-of-fold scores of the same recipe ({row} of studies/slash8.py, five folds, s
 The sellers' own categories overlap: the same kind of bag is Fashion to one and Artifacts to another, a poster Home,
 Artifacts or Accessories. {rarest} has {fewest} pictures. results/slash8.md has the mistakes.
 
+Data: screenshots of the Slash app from public student projects, for research use.
+
     python predict.py --model {title} --image_path photo.jpg
 """
 
