@@ -241,7 +241,7 @@ def draw(shares: list[Share], path: Path) -> None:
         axes.set_xticks(range(len(levels)), levels)
         axes.set_title(title)
         axes.yaxis.set_major_formatter("{x:.0%}")
-    left.set_ylim(0, 1.2)
+    left.set(ylim=(0, 1.2), yticks=np.linspace(0, 1, 6))  # room for the legend, but no share above 100%
     left.legend(fontsize=8, loc="upper center", ncols=len(TARGETS))
     figure.tight_layout()
     figure.savefig(path, dpi=DOTS_PER_INCH)
