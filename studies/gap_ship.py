@@ -22,21 +22,15 @@ from studies.common_labels import ON_PHOTOS, in_common
 from studies.gap_data import Source
 from studies.gap_page import scores
 from studies.inference import Network, softmax
-from studies.report import percent
+from studies.report import CARD_HEAD, percent
 
 LABEL = "articleType"
 SPLITS = ("validation", "test")
 WEIGHTS_FILE = "model.safetensors"
 COPIED = (CONFIG_FILE, PREPROCESSOR_FILE, "arguments.json")
-CARD = """---
-license: apache-2.0
-library_name: transformers
-pipeline_tag: image-classification
-tags:
-- image-classification
-- product-classification
----
-# {title}
+CARD = (
+    CARD_HEAD
+    + """# {title}
 
 Tells {classes} values of `{label}` apart, from product pictures padded to a square and resized to {size}×{size} pixels:
 catalogue pictures and people's own photos of clothes.
@@ -66,6 +60,7 @@ Try it:
 
     python predict.py --model {title} --image_path photo.jpg
 """
+)
 
 
 def ship_average(

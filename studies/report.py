@@ -14,6 +14,15 @@ from data_prep.card import table
 
 DOTS_PER_INCH = 110
 START, END = "<!-- table: written by the study -->", "<!-- end of table -->"
+CARD_HEAD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: image-classification
+tags:
+- image-classification
+- product-classification
+---
+"""  # what the Hub reads of a model card
 
 
 def percent(score: dict | None) -> str:

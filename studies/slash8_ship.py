@@ -14,7 +14,7 @@ from models import normalisation_of
 from scoring import score
 from studies.inference import softmax
 from studies.probe import held_out_logits, linear_layer, with_layer
-from studies.report import per_class_table, percent
+from studies.report import CARD_HEAD, per_class_table, percent
 from studies.slash8_data import LABEL, SlashData, everything
 from studies.slash8_page import finished, in_order
 from studies.slash8_rows import PROBES, Row
@@ -22,15 +22,9 @@ from studies.units import Unit
 
 SEED = 42
 NO_CHOICE = ("--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "False")
-CARD = """---
-license: apache-2.0
-library_name: transformers
-pipeline_tag: image-classification
-tags:
-- image-classification
-- product-classification
----
-# {title}
+CARD = (
+    CARD_HEAD
+    + """# {title}
 
 Tells the {classes} categories of a shopping app apart, from product pictures padded to a square and resized to
 {size}×{size} pixels. {made}.
@@ -47,6 +41,7 @@ Data: screenshots of the Slash app from public student projects, for research us
 
     python predict.py --model {title} --image_path photo.jpg
 """
+)
 
 
 def ship(
