@@ -161,7 +161,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--clothing", type=Path, default=Path("data/clothing"), help="people's own photos; default: data/clothing")
     add("--fashion_mnist", type=Path, default=Path("data/fashion_mnist"), help="default: data/fashion_mnist")
     add("--lite0", default="pretrained/efficientnet_lite0", help="ImageNet weights; default: what pretrained.py wrote")
-    add("--lite2", default="pretrained/efficientnet_lite2", help="the same of a larger network, for clothing_lite2")
+    add("--lite2", default="pretrained/efficientnet_lite2", help="the same of a larger network, EfficientNet-Lite2")
     add("--fashion", default="runs/fashion", help="the project's fashion model; default: runs/fashion")
     add("--runs", type=Path, default=Path("runs/studies/domain_gap"), help="where the results of units are kept")
     add("--results", type=Path, default=RESULTS, help="where the page goes; default: results/")

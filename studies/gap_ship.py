@@ -1,7 +1,7 @@
 """The fashion model to ship: the average of the weights of two joint trainings that began at the same model.
 
-Such an average is better than either of them (model soups, Wortsman et al. 2022, https://arxiv.org/abs/2203.05482). How
-much of each is decided on the validation split and the photos, never on test.
+Such an average can be better than either of them (model soups, Wortsman et al. 2022, https://arxiv.org/abs/2203.05482).
+How the share was chosen stands in results/README.md.
 """
 
 import shutil
@@ -23,10 +23,10 @@ from studies.gap_data import Source
 from studies.gap_page import scores
 from studies.inference import Network, softmax
 from studies.report import CARD_HEAD, percent
+from studies.units import WEIGHTS_FILE
 
 LABEL = "articleType"
 SPLITS = ("validation", "test")
-WEIGHTS_FILE = "model.safetensors"
 COPIED = (CONFIG_FILE, PREPROCESSOR_FILE, "arguments.json")
 CARD = (
     CARD_HEAD

@@ -129,10 +129,10 @@ def test_the_shipped_model_learnt_all_and_brings_its_out_of_fold_answers(slash_s
     assert "Out-of-fold scores" in card and "model-index" not in card and "python predict.py" in card
 
 
-def test_a_shipped_probe_answers_and_is_calibrated_out_of_fold(slash_study, screenshots, trained, tmp_path):
+def test_a_shipped_probe_answers_and_is_calibrated_out_of_fold(slash_study, screenshots, imagenet, tmp_path):
     import calibrate
 
-    arguments = [*slash_study[0], "--lite0", str(trained), "--output", str(tmp_path / "probe")]
+    arguments = [*slash_study[0], "--lite0", str(imagenet), "--output", str(tmp_path / "probe")]
     slash8.main([*arguments, "--only", "probe_lite0"])
     slash8.main([*arguments, "--ship", "probe_lite0"])
     classifier = Classifier.load(tmp_path / "probe")
@@ -145,6 +145,9 @@ def test_a_shipped_probe_answers_and_is_calibrated_out_of_fold(slash_study, scre
         "temperature keeps order"
     )
     assert all(sum(one.confidence for one in answer.top_k) == pytest.approx(1) for answer in calibrated)
+    right = [learnt.features["label"].names[i] for i in learnt["label"]]
+    found = [one.top_k[0].label == label for one, label in zip(calibrated, right, strict=True)]
+    assert np.mean(found) > 0.9, "features of untrained weights tell two drawn kinds apart"
 
 
 def test_a_linear_layer_tells_apart_what_a_line_can_tell_apart():
