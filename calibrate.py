@@ -23,11 +23,11 @@ from scipy.optimize import minimize_scalar
 from app.calibration import CALIBRATION_FILE, CENTRES_FILE, VERSION, UnknownDetector, model_hash
 from app.classifier import Classifier, ModelError
 from app.model_files import MODEL_FILE
-from data_prep.card import dataset_fingerprint
-from scoring import expected_calibration_error
-from split_outputs import SplitOutputs, read_out_of_fold, run_split
-from thresholds import fit_thresholds
-from unknown import Centres, centres_of, fit_unknown, out_of_fold_centres
+from data_prep.pipeline.card import dataset_fingerprint
+from evaluation.ood import Centres, centres_of, fit_unknown, out_of_fold_centres
+from evaluation.predictions import SplitOutputs, read_out_of_fold, run_split
+from evaluation.scoring import expected_calibration_error
+from evaluation.thresholds import fit_thresholds
 
 SPLIT, OUT_OF_FOLD = "validation", "out of fold"
 CENTRE_IMAGES = 4000  # training pictures that give the class means

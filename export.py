@@ -16,7 +16,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import cpu_torchvision  # noqa: F401  before transformers
+import models.torchvision_cpu  # noqa: F401  before transformers
 
 import numpy as np
 import onnx
@@ -28,9 +28,9 @@ from transformers import AutoModelForImageClassification, PretrainedConfig, PreT
 from app.classifier import Classifier, ModelError
 from app.images import load_image, preprocess
 from app.model_files import CONFIG_FILE, INT8_FILE, MODEL_FILE, PREPROCESSOR_FILE
-from data_prep.prepared import load_prepared
-from graph_outputs import GraphOutputs
-from split_outputs import encoded, read_pixels, run_split, spread
+from data_prep.pipeline.prepared import load_prepared
+from evaluation.predictions import encoded, read_pixels, run_split, spread
+from models.onnx_outputs import GraphOutputs
 
 MAX_PROBABILITY_DIFFERENCE = 1e-3  # of the graph from torch, most of it from storing the weights in 16 bits
 MAX_FLOAT32_DIFFERENCE = 1e-4
@@ -74,7 +74,7 @@ def export_folder(folder: Path, dataset: str) -> None:
     """Write model.onnx from the safetensors, checked on validation pictures. Raises ExportFailed or ValueError."""
     if not (folder / "model.safetensors").is_file():
         raise ValueError(f"--model {folder}: no model.safetensors to export; take the folder that train.py wrote")
-    import models  # noqa: F401  makes the project's own architectures known to transformers
+    from models import registry as models  # noqa: F401  makes the project's own architectures known to transformers
 
     try:
         model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
@@ -97,7 +97,7 @@ def checked_pixels(folder: Path, config: PretrainedConfig, dataset: str) -> np.n
 
 def quantise_folder(folder: Path, dataset: str) -> None:
     """Write model.int8.onnx if it is as good as model.onnx on validation. Raises ExportFailed or ValueError."""
-    from quantise import quantise  # half a second that a training run need not pay
+    from models.quantize import quantise  # half a second that a training run need not pay
 
     classifier = Classifier.load(folder, precision="fp32", calibrated=False)
     training, _ = read_pixels(classifier, dataset, "train", RANGE_IMAGES)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from data_prep.submission import score_submission
+from data_prep.pipeline.submission import score_submission
 
 RESULTS = Path(__file__).resolve().parent / "results"
 START, END = "<!-- leaderboard: written by leaderboard.py -->", "<!-- end of leaderboard -->"
@@ -75,7 +75,7 @@ def rebuild(results: Path) -> None:
 
 def from_wandb(project: str, results: Path) -> None:
     """Write and show the runs of a W&B project. McNemar's test needs each row's answer, which W&B does not have."""
-    from tracking import wandb_runs  # 2 s
+    from training.tracking import wandb_runs  # 2 s
 
     runs, others = wandb_runs(project)
     if not runs:

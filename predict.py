@@ -23,10 +23,10 @@ from pathlib import Path
 
 from app.classifier import Classifier, ModelError
 from app.ensemble import load_models
-from inputs import Input, InputError, Source, find_images, is_address, is_archive
-from journal import Journal, Row
-from outputs import WRITERS, printable, replacing, save, save_text, standard_output
-from predict_options import can_be_read_twice, parse_arguments
+from inference.journal import Journal, Row
+from inference.options import can_be_read_twice, parse_arguments
+from inference.readers.find import Input, InputError, Source, find_images, is_address, is_archive
+from inference.writers import WRITERS, printable, replacing, save, save_text, standard_output
 
 FEW_IMAGES = 8  # no progress bar for so few
 MAX_REPORTED_ERRORS = 20
@@ -94,7 +94,7 @@ def read_sample(args: argparse.Namespace):
     """The checked submission.Sample of --submission, None without."""
     if args.submission is None:
         return None
-    from submission import Sample
+    from inference.submission import Sample
 
     sample = Sample(args.submission)
     if can_be_read_twice(args):
@@ -131,7 +131,7 @@ def fingerprint(model: Path) -> str:
 def classified(args: argparse.Namespace, inputs: Iterable[Input], done: int = 0) -> Iterator[Row]:
     """Each picture's name with what the model says, in the order of `inputs`. done: how many came before."""
     if args.engine == "ray":
-        from predict_ray import classify_on_cluster
+        from inference.ray_engine import classify_on_cluster
 
         return with_progress(classify_on_cluster(args, inputs, done), args, done)
     inputs = iter(inputs)
@@ -143,7 +143,7 @@ def classified(args: argparse.Namespace, inputs: Iterable[Input], done: int = 0)
 def classify(args: argparse.Namespace, inputs: Iterable[Input], is_single: bool, done: int) -> Iterator[Row]:
     model = load_models(args.models, args.precision, args.device, workers=1 if is_single else None)
     if any(map(is_address, args.image_path)):
-        from remote import fetch_ahead
+        from inference.readers.object_store import fetch_ahead
 
         inputs = fetch_ahead(inputs)
     given, images = tee(inputs)

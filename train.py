@@ -6,12 +6,12 @@
 Any TrainingArguments follow, such as `--num_train_epochs 3 --report_to wandb`; `--resume_from_checkpoint True` goes on
 after an interruption. The output folder is a complete Hugging Face model with `model.onnx` beside it.
 
-    python train.py --ema 0.999 --mixup 0.2 --augment trivial ... # the recipe's options, see recipe.py
+    python train.py --ema 0.999 --mixup 0.2 --augment trivial ... # the recipe's options, see training/recipe.py
     python train.py --pretrained runs/big --freeze_backbone 1 ... # from weights for other labels
-    python train.py --teacher runs/big --model mobilenet_v2 ...   # distillation, see distillation.py
-    python train.py --folds 5 ...                                 # out-of-fold predictions, see folds.py
-    python train.py --report_to wandb ...                         # or trackio, see tracking.py
-    python train.py --streaming --dataset hf://datasets/me/x ...  # Parquet shards without a copy, see streaming.py
+    python train.py --teacher runs/big --model mobilenet_v2 ...   # distillation, see training/distillation.py
+    python train.py --folds 5 ...                                 # out-of-fold predictions, see training/cross_validation.py
+    python train.py --report_to wandb ...                         # or trackio, see training/tracking.py
+    python train.py --streaming --dataset hf://datasets/me/x ...  # Parquet shards without a copy, see training/streaming.py
     torchrun --nproc_per_node 2 train.py ...                      # two GPUs; on two machines, in each of them:
     torchrun --nnodes 2 --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HOST:29500 train.py ...
 """
@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-import cpu_torchvision  # noqa: F401  before transformers
+import models.torchvision_cpu  # noqa: F401  before transformers
 
 import numpy as np
 import torch
@@ -38,18 +38,26 @@ from transformers import (
 )
 from transformers.utils import is_torch_tf32_available
 
-from augment import batch_transforms
-from data_prep.card import dataset_fingerprint
-from data_prep.prepared import DatasetError, load_prepared, taxonomy_of
-from distillation import Teacher, TeacherError
+from data_prep.pipeline.card import dataset_fingerprint
+from data_prep.pipeline.prepared import DatasetError, load_prepared, taxonomy_of
 from export import CHECKED_IMAGES, ExportFailed, export_onnx
-from folds import check_folds, cross_validate
-from image_data import CataloguePictures, bytes_to_cache, cached_pixels, collate
-from model_folder import write_model_folder
-from models import MODELS, ModelNotAvailable, checkpoint_of, normalisation_of
-from preflight import CannotWrite, NoCheckpoint, check_room, check_writable, checkpoint_to_resume, newest_checkpoint
-from recipe import TRAINING_DEFAULTS, Recipe
-from streaming import (
+from models.registry import MODELS, ModelNotAvailable, checkpoint_of, normalisation_of
+from models.warm_start import start_model
+from training.augment.batch import batch_transforms
+from training.checkpoints import (
+    CannotWrite,
+    NoCheckpoint,
+    check_room,
+    check_writable,
+    checkpoint_to_resume,
+    newest_checkpoint,
+)
+from training.cross_validation import check_folds, cross_validate
+from training.distillation import Teacher, TeacherError
+from training.image_dataset import CataloguePictures, bytes_to_cache, cached_pixels, collate
+from training.model_card import write_model_folder
+from training.recipe import TRAINING_DEFAULTS, Recipe
+from training.streaming import (
     StreamedPictures,
     StreamedSplit,
     collate_rows,
@@ -58,9 +66,8 @@ from streaming import (
     shards_taxonomy,
     streamed_splits,
 )
-from tracking import TrackingError, check_tracking, finish_tracking, start_tracking
-from trainer import CatalogueTrainer, TrainingDiverged, score
-from warm_start import start_model
+from training.tracking import TrackingError, check_tracking, finish_tracking, start_tracking
+from training.trainer import CatalogueTrainer, TrainingDiverged, score
 
 # What CatalogueTrainer needs; not the user's to change.
 FIXED = {
@@ -173,7 +180,7 @@ def parse(parser: HfArgumentParser, argv: list[str] | None) -> tuple[Arguments, 
 
 
 def fill_in_defaults(arguments: Arguments, recipe: Recipe, training: TrainingArguments) -> None:
-    """What the model's row in models.py says, where the command line says nothing."""
+    """What the model's row in models/registry.py says, where the command line says nothing."""
     spec = MODELS.get(arguments.model, MODELS["mobilenet_v2"])
     blank = arguments.from_scratch or not (arguments.pretrained or checkpoint_of(arguments.model))
     training.learning_rate = training.learning_rate or (spec.scratch_learning_rate if blank else spec.learning_rate)

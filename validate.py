@@ -27,9 +27,9 @@ from tqdm import tqdm
 
 from app.classifier import Classifier, ModelError
 from app.model_files import INT8_FILE, MODEL_FILE, PRECISIONS
-from data_prep.card import dataset_fingerprint
-from data_prep.prepared import load_prepared
-from scoring import group_resamples, rate, reliability, score
+from data_prep.pipeline.card import dataset_fingerprint
+from data_prep.pipeline.prepared import load_prepared
+from evaluation.scoring import group_resamples, rate, reliability, score
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     path = write(result, options)
     if options.figures:
-        from figures import draw_figures  # matplotlib takes a second to load
+        from evaluation.figures import draw_figures  # matplotlib takes a second to load
 
         draw_figures(result, probabilities, truth, classifier.labels, split, path.with_suffix(""))
     print_scores(result, levels, path)

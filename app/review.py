@@ -24,7 +24,7 @@ else:  # pushed alone as a Space, the files of this folder are top-level modules
     from limits import UserError
     from service import Service
 
-HEADER = ("id", "action", "column", "label", "reason")  # as data_prep/corrections.py reads them
+HEADER = ("id", "action", "column", "label", "reason")  # as data_prep/pipeline/corrections.py reads them
 SPLITS = ("train", "validation")  # corrections leave the test split alone
 UNSURE = 0.5  # below it an answer of a model without calibration needs a person
 SURE = 0.8  # from here on another label than the dataset's is suspicious

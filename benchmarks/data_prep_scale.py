@@ -1,7 +1,7 @@
 """Memory and speed of data_prep on 4,000 and on 40,000 images: memory must not grow with their number.
 
-    python benchmarks/data_prep_scale.py
-    python benchmarks/data_prep_scale.py --archive fashion-product-images-small.zip
+    python -m benchmarks.data_prep_scale
+    python -m benchmarks.data_prep_scale --archive fashion-product-images-small.zip
 
 Without --archive it draws its own pictures. Each run is the whole command in a process of its own. Memory is the
 largest sum over all its processes, shared pages divided among them (PSS, Linux only), sampled while it runs.

@@ -90,11 +90,10 @@ def in_own_process(function: Callable, *arguments):
 
 def prepare_model(pretrained: str, folder: str) -> None:
     """One folder for all contenders: safetensors and ONNX, and preprocessing that both sides understand."""
-    import cpu_torchvision  # noqa: F401  before transformers
-
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     from export import export_onnx
+    from models import torchvision_cpu  # noqa: F401  before transformers
 
     model = AutoModelForImageClassification.from_pretrained(pretrained)
     model.save_pretrained(folder)
@@ -185,19 +184,19 @@ def measure(contender: Contender, batch_size: int, folder: str, images: list[str
 
 
 def pipeline_contender(folder: str, batch_size: int) -> Callable[[list[str]], list[str]]:
-    import cpu_torchvision  # noqa: F401  before transformers
-
     from transformers import pipeline
+
+    from models import torchvision_cpu  # noqa: F401  before transformers
 
     classify = pipeline("image-classification", model=folder)
     return lambda images: [scores[0]["label"] for scores in classify(images, batch_size=batch_size)]
 
 
 def torch_contender(folder: str, batch_size: int) -> Callable[[list[str]], list[str]]:
-    import cpu_torchvision  # noqa: F401  before transformers
-
     import torch
     from transformers import AutoModelForImageClassification
+
+    from models import torchvision_cpu  # noqa: F401  before transformers
 
     size = json.loads(Path(folder, "preprocessor_config.json").read_text())["size"]
     model = AutoModelForImageClassification.from_pretrained(folder).eval().to(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """Score the tile finder against hand-cropped boxes, and time it on one core.
 
-    python benchmarks/tiles.py --input SCREENSHOTS --boxes grid_boxes.json [--sheet sheet.jpg]
+    python -m benchmarks.tiles --input SCREENSHOTS --boxes grid_boxes.json [--sheet sheet.jpg]
 
 Recall: the share of the hand-cropped boxes that a found box covers with an intersection over union of at least 0.9.
 People cropped only some of the tiles of a page, so precision cannot be computed: look at the sheet, on which every box
@@ -10,11 +10,8 @@ found is drawn (red), the hand-cropped ones inside it (green).
 import argparse
 import hashlib
 import json
-import sys
 import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from PIL import Image, ImageDraw
 

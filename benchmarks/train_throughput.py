@@ -1,6 +1,6 @@
 """Training speed of train.py beside Hugging Face's run_image_classification.py recipe, same model, size and pictures.
 
-    python benchmarks/train_throughput.py --dataset data/kaggle_fashion --pretrained DIR
+    python -m benchmarks.train_throughput --dataset data/kaggle_fashion --pretrained DIR
 
 With MobileNetV2 at 96 px on 2 cores (AMD EPYC, bf16): recipe 103, train.py 261 images/s, 2.6 times.
 
@@ -12,24 +12,21 @@ import argparse
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import cpu_torchvision  # noqa: F401  before transformers
+import models.torchvision_cpu  # noqa: F401  before transformers
 
 import torch
 from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, ToTensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from augment import batch_transforms
-from data_prep.prepared import load_prepared
-from image_data import CataloguePictures, cached_pixels, collate
-from models import build_model, normalisation_of
-from trainer import CatalogueTrainer
+from data_prep.pipeline.prepared import load_prepared
+from models.registry import build_model, normalisation_of
+from training.augment.batch import batch_transforms
+from training.image_dataset import CataloguePictures, cached_pixels, collate
+from training.trainer import CatalogueTrainer
 
 WARM_UP_STEPS = 3
 
@@ -63,7 +60,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", required=True, help="folder that a data_prep module wrote")
     parser.add_argument("--label", default="articleType", help="label column")
-    parser.add_argument("--model", default="mobilenet_v2", help="name in models.py")
+    parser.add_argument("--model", default="mobilenet_v2", help="name in models/registry.py")
     parser.add_argument("--pretrained", help="local weights; without them the model starts from scratch")
     parser.add_argument("--image_size", type=int, default=96, help="side in pixels (default: 96)")
     parser.add_argument("--batch_size", type=int, default=64, help="images a step (default: 64)")

@@ -24,15 +24,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.augmented_copies import CopyStore, CopyTask, StoredCopy, make_copies
-from data_prep.build import PARTIAL_SUFFIX, apply_corrections, check_output, keep_only
-from data_prep.card import read_card, table, write_card
-from data_prep.command import add_common_arguments, clear_errors, options_from, print_summary
-from data_prep.corrections import Outcome, read_corrections
-from data_prep.description import class_section, count_section, group_section, make_report
-from data_prep.images import open_split, split_key
-from data_prep.schema import Options, Prepared, Report, Source
-from data_prep.storage import LEAKS_NAME, REJECTED_NAME, publish, read_rows, write_rejected, write_staging
+from data_prep.pipeline.augmented_copies import CopyStore, CopyTask, StoredCopy, make_copies
+from data_prep.pipeline.build import PARTIAL_SUFFIX, apply_corrections, check_output, keep_only
+from data_prep.pipeline.card import read_card, table, write_card
+from data_prep.pipeline.command import add_common_arguments, clear_errors, options_from, print_summary
+from data_prep.pipeline.corrections import Outcome, read_corrections
+from data_prep.pipeline.description import class_section, count_section, group_section, make_report
+from data_prep.pipeline.images import open_split, split_key
+from data_prep.pipeline.schema import Options, Prepared, Report, Source
+from data_prep.pipeline.storage import LEAKS_NAME, REJECTED_NAME, publish, read_rows, write_rejected, write_staging
 
 STRATEGIES = ("none", "oversample", "cap", "augment")
 RAISING = ("oversample", "augment")

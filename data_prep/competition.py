@@ -30,14 +30,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_prep import splits
-from data_prep.build import PARTIAL_SUFFIX
-from data_prep.card import read_card
-from data_prep.command import clear_errors
-from data_prep.images import FORMATS
-from data_prep.schema import Row
-from data_prep.storage import read_rows
-from data_prep.submission import SOLUTION_COLUMNS, SUBMISSION_COLUMNS, TRAIN_NAME, USAGES
+from data_prep.pipeline import splits
+from data_prep.pipeline.build import PARTIAL_SUFFIX
+from data_prep.pipeline.card import read_card
+from data_prep.pipeline.command import clear_errors
+from data_prep.pipeline.images import FORMATS
+from data_prep.pipeline.schema import Row
+from data_prep.pipeline.storage import read_rows
+from data_prep.pipeline.submission import SOLUTION_COLUMNS, SUBMISSION_COLUMNS, TRAIN_NAME, USAGES
 
 TEST_NAME, SAMPLE_NAME, SOLUTION_NAME = "test.csv", "sample_submission.csv", "solution.csv"
 HOST_NAME, RULES_NAME = "host.json", "README.md"

@@ -22,16 +22,11 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 
-from data_prep.build import PARTIAL_SUFFIX
-from data_prep.card import table
-from data_prep.checkup import FINE, Checkup, Finding, Proposals, examine, open_dataset, plural
-from data_prep.command import available_cores, clear_errors
-from data_prep.contact_sheet import draw_sheet
-from data_prep.corrections import HEADER
-from data_prep.facts import FactsCache
-from data_prep.label_errors import Predictions, describe_errors, load_model, predict, read_out_of_fold
-from data_prep.leakage import describe_conflicts, describe_copies, describe_leaks, describe_price, find_copies
-from data_prep.quality import (
+from data_prep.checks.checkup import FINE, Checkup, Finding, Proposals, examine, open_dataset, plural
+from data_prep.checks.contact_sheet import draw_sheet
+from data_prep.checks.label_errors import Predictions, describe_errors, load_model, predict, read_out_of_fold
+from data_prep.checks.leakage import describe_conflicts, describe_copies, describe_leaks, describe_price, find_copies
+from data_prep.checks.quality import (
     describe_classes,
     describe_grey,
     describe_left_out,
@@ -39,7 +34,12 @@ from data_prep.quality import (
     describe_sizes,
     describe_unreadable,
 )
-from data_prep.splits import SPLITS
+from data_prep.pipeline.build import PARTIAL_SUFFIX
+from data_prep.pipeline.card import table
+from data_prep.pipeline.command import available_cores, clear_errors
+from data_prep.pipeline.corrections import HEADER
+from data_prep.pipeline.facts import FactsCache
+from data_prep.pipeline.splits import SPLITS
 
 REPORT_NAME, QUARANTINE_NAME, RELABEL_NAME = "report.md", "quarantine.csv", "relabel.csv"
 BOTH_NAME = "corrections.csv"

@@ -27,10 +27,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from data_prep.build import check_output, write_dataset
-from data_prep.command import add_common_arguments, clear_errors, options_from, print_summary
-from data_prep.images import file_key
-from data_prep.schema import Options, Report, Row, Source
+from data_prep.pipeline.build import check_output, write_dataset
+from data_prep.pipeline.command import add_common_arguments, clear_errors, options_from, print_summary
+from data_prep.pipeline.images import file_key
+from data_prep.pipeline.schema import Options, Report, Row, Source
 
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 PARTS = {"train": "train", "t10k": "test"}  # part of the file name -> split
@@ -96,9 +96,9 @@ def split_note(parts: list[str]) -> str:
 
 def download(folder: Path) -> Path:
     """The folder with the four files, fetched by torchvision if they are not there yet."""
-    import cpu_torchvision  # noqa: F401  mends torchvision
-
     from torchvision.datasets import FashionMNIST
+
+    from models import torchvision_cpu  # noqa: F401  mends torchvision
 
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)  # torchvision sets none, and would wait for ever

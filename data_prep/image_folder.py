@@ -25,11 +25,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from data_prep.build import check_output, write_dataset
-from data_prep.command import add_common_arguments, clear_errors, options_from, print_summary
-from data_prep.images import FileImage
-from data_prep.schema import Options, Report, Row, Source
-from data_prep.tables import Line, find_encoding, read_table
+from data_prep.pipeline.build import check_output, write_dataset
+from data_prep.pipeline.command import add_common_arguments, clear_errors, options_from, print_summary
+from data_prep.pipeline.images import FileImage
+from data_prep.pipeline.schema import Options, Report, Row, Source
+from data_prep.pipeline.tables import Line, find_encoding, read_table
 
 SPLIT_NAMES = {
     "train": "train",

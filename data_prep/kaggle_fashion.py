@@ -24,11 +24,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from data_prep.build import check_output, write_dataset
-from data_prep.command import add_common_arguments, clear_errors, options_from, print_summary
-from data_prep.images import ZipImage, file_key, open_archive, read_zip_member
-from data_prep.kaggle_download import download_archive
-from data_prep.schema import Options, Report, Row, Source
+from data_prep.pipeline.build import check_output, write_dataset
+from data_prep.pipeline.command import add_common_arguments, clear_errors, options_from, print_summary
+from data_prep.pipeline.images import ZipImage, file_key, open_archive, read_zip_member
+from data_prep.pipeline.kaggle_download import download_archive
+from data_prep.pipeline.schema import Options, Report, Row, Source
 
 DATASET = "paramaggarwal/fashion-product-images-small"
 LEVELS = ("masterCategory", "subCategory", "articleType")

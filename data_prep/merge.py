@@ -19,14 +19,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep import splits
-from data_prep.build import check_output, write_dataset
-from data_prep.card import read_card
-from data_prep.command import add_common_arguments, clear_errors, options_from, print_summary
-from data_prep.images import open_split, split_key
-from data_prep.schema import Options, Report, Row, Source
-from data_prep.storage import read_rows
-from data_prep.tables import read_table
+from data_prep.pipeline import splits
+from data_prep.pipeline.build import check_output, write_dataset
+from data_prep.pipeline.card import read_card
+from data_prep.pipeline.command import add_common_arguments, clear_errors, options_from, print_summary
+from data_prep.pipeline.images import open_split, split_key
+from data_prep.pipeline.schema import Options, Report, Row, Source
+from data_prep.pipeline.storage import read_rows
+from data_prep.pipeline.tables import read_table
 
 ANY_LABEL = "*"
 SOURCE_COLUMN = "source"

@@ -24,8 +24,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep import splits
-from data_prep.addresses import (
+from data_prep.pipeline import splits
+from data_prep.pipeline.build import label_problem
+from data_prep.pipeline.command import clear_errors
+from data_prep.pipeline.images import ImageFacts, check_image
+from data_prep.scraping.addresses import (
     MAX_PAGE_BYTES,
     PROVIDERS,
     Candidate,
@@ -35,12 +38,9 @@ from data_prep.addresses import (
     read_page,
     search,
 )
-from data_prep.build import label_problem
-from data_prep.collection import Collection
-from data_prep.command import clear_errors
-from data_prep.fetch import Fetcher, Limits, parse_address
-from data_prep.images import ImageFacts, check_image
-from data_prep.public_network import FetchError
+from data_prep.scraping.collection import Collection
+from data_prep.scraping.fetch import Fetcher, Limits, parse_address
+from data_prep.scraping.public_network import FetchError
 
 SUFFIXES = {
     "JPEG": ".jpg",

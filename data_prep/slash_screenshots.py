@@ -26,12 +26,12 @@ from tqdm import tqdm
 
 from app.images import ImageError, load_image
 from app.tiles import MIN_VISIBLE, Page, Tile, cut, find_products
-from data_prep.build import check_output, write_dataset
-from data_prep.command import add_common_arguments, clear_errors, options_from, print_summary
-from data_prep.duplicates import Looks, group_images, join_equal
-from data_prep.facts import obey_parent
-from data_prep.images import FileImage, ImageFacts, describe
-from data_prep.schema import Options, Report, Row, Source
+from data_prep.pipeline.build import check_output, write_dataset
+from data_prep.pipeline.command import add_common_arguments, clear_errors, options_from, print_summary
+from data_prep.pipeline.duplicates import Looks, group_images, join_equal
+from data_prep.pipeline.facts import obey_parent
+from data_prep.pipeline.images import FileImage, ImageFacts, describe
+from data_prep.pipeline.schema import Options, Report, Row, Source
 
 QUALITY = 95
 CUT_SUFFIX = ".tile.jpg"

@@ -3,7 +3,7 @@
 import io
 from pathlib import Path
 
-import cpu_torchvision  # noqa: F401  before any test imports torchvision
+import models.torchvision_cpu  # noqa: F401  before transformers
 
 import pytest
 from PIL import Image, ImageDraw
@@ -43,8 +43,8 @@ def draw_product(article: str, seed: int) -> bytes:
 
 def catalogue_rows(folder: Path, split: str, seeds: range) -> list:
     """Rows in the schema of data_prep.kaggle_fashion, one picture of each article type for each seed."""
-    from data_prep.images import FileImage
-    from data_prep.schema import Row
+    from data_prep.pipeline.images import FileImage
+    from data_prep.pipeline.schema import Row
 
     rows = []
     for master, families in TAXONOMY.items():
@@ -60,8 +60,8 @@ def catalogue_rows(folder: Path, split: str, seeds: range) -> list:
 @pytest.fixture(scope="session")
 def drawn_dataset(tmp_path_factory) -> Path:
     """A prepared dataset of drawn pictures with a taxonomy, small enough to train on in seconds."""
-    from data_prep.build import write_dataset
-    from data_prep.schema import Options, Source
+    from data_prep.pipeline.build import write_dataset
+    from data_prep.pipeline.schema import Options, Source
 
     folder = tmp_path_factory.mktemp("drawn")
     splits = {"train": range(16), "validation": range(16, 20), "test": range(20, 24)}

@@ -1,0 +1,96 @@
+"""Write pictures of things that are no fashion products, to measure how well a model knows what it does not know.
+
+    python -m benchmarks.make_ood_images --screenshots ../shared/data/slash --output runs/strangers
+    python -m evaluation.automation --model app/models/fashion --dataset data/kaggle_fashion --others runs/strangers/*
+
+One folder a kind: pages of text, textures and noise are drawn; with --screenshots also the bars of a shopping
+app's pages (chrome) and its products of categories that no fashion catalogue has.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from app.tiles import cut, find_products
+
+DRAWN = 40  # pictures of each drawn kind
+PAGES = 6  # screenshots of each foreign category
+TILES = 4  # products of each of them
+FOREIGN = ("Artifacts", "Games", "Home", "Nutrition", "Stationary")
+TOP_BAR, BOTTOM_BAR = 0.1, 0.93  # shares of a page's height
+WORDS = ("price", "499", "add", "to", "cart", "terms", "delivery", "return", "policy", "in", "stock", "free", "of")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="strangers.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True, help="folder to write; a folder a kind")
+    parser.add_argument("--screenshots", type=Path, help="folder with grid/CATEGORY/*.jpg, pages of a shopping app")
+    args = parser.parse_args(argv)
+    if args.screenshots and not (args.screenshots / "grid").is_dir():
+        parser.error(f"--screenshots {args.screenshots} has no folder grid/ with a folder a category")
+    generator = np.random.default_rng(0)
+    kinds = {
+        "text": (page_of_text(generator) for _ in range(DRAWN)),
+        "texture": (texture(generator) for _ in range(DRAWN)),
+        "noise": (noise(generator, 128 >> i % 4) for i in range(DRAWN)),
+    }
+    if args.screenshots:
+        kinds |= {"chrome": bars(args.screenshots), "other_products": tiles(args.screenshots)}
+    for kind, pictures in kinds.items():
+        write(args.output / kind, pictures)
+
+
+def write(folder: Path, pictures: Iterator[Image.Image]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for count, picture in enumerate(pictures, start=1):
+        picture.save(folder / f"{count:03}.png")
+    print(f"{folder}: {count} pictures")
+
+
+def page_of_text(generator: np.random.Generator) -> Image.Image:
+    page = Image.new("RGB", (400, 560), (255, 255, int(generator.integers(225, 256))))
+    draw, y = ImageDraw.Draw(page), 20
+    while y < 540:
+        draw.text((20, y), " ".join(generator.choice(WORDS, 11)), fill=(20, 20, 20))
+        y += int(generator.integers(12, 22))
+    return page
+
+
+def texture(generator: np.random.Generator) -> Image.Image:
+    """Waves between two colours."""
+    y, x = np.mgrid[0:128, 0:128]
+    across, down = generator.uniform(0.05, 0.9, 2)
+    share = (np.sin(x * across + y * down * generator.integers(0, 3)) + 1)[..., None] / 2
+    one, other = generator.integers(0, 256, (2, 3))
+    return Image.fromarray((share * one + (1 - share) * other).astype(np.uint8))
+
+
+def noise(generator: np.random.Generator, grains: int) -> Image.Image:
+    return Image.fromarray(generator.integers(0, 256, (grains, grains, 3), dtype=np.uint8)).resize((128, 128))
+
+
+def pages(screenshots: Path) -> Iterator[Image.Image]:
+    for category in FOREIGN:
+        for path in sorted((screenshots / "grid" / category).glob("*.jpg"))[:PAGES]:
+            with Image.open(path) as page:
+                yield page.convert("RGB")
+
+
+def bars(screenshots: Path) -> Iterator[Image.Image]:
+    for page in pages(screenshots):
+        width, height = page.size
+        yield page.crop((0, 0, width, int(height * TOP_BAR)))
+        yield page.crop((0, int(height * BOTTOM_BAR), width, height))
+
+
+def tiles(screenshots: Path) -> Iterator[Image.Image]:
+    for page in pages(screenshots):
+        yield from (cut(page, tile) for tile in find_products(page).tiles[:TILES])
+
+
+if __name__ == "__main__":
+    main()

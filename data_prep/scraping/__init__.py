@@ -1,0 +1,1 @@
+"""The HTTP client of data_prep.scrape and what it collects."""

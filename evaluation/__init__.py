@@ -1,0 +1,1 @@
+"""Scores of a model, what they promise, and the figures that show it."""

@@ -1,0 +1,1 @@
+"""From the arguments of predict.py to rows: readers, journal, writers, and the Ray engine."""

@@ -1,0 +1,138 @@
+"""The rows of a run, kept on disk as they come, so that a run that was interrupted, or killed, can go on.
+
+    with Journal(Path("answers.csv.partial"), settings, resume=True) as journal:
+        journal.append(name, prediction)
+
+JSON lines below one line with the settings of the run. A row counts when its line is complete; half a line is dropped.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+from app.classifier import Prediction, ScoredLabel
+from inference.readers.find import Input, InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+VERSION = 1
+Row = tuple[str, Prediction]
+
+
+class Journal:
+    """`done` rows in the order of the pictures; `counts` of them by status."""
+
+    def __init__(self, path: Path, settings: dict, resume: bool) -> None:
+        """Raises InputError where there are rows and no `resume`, or where they were made with other settings."""
+        self.path = path
+        self.done = 0
+        self.counts: Counter[str] = Counter()
+        self._file = open(path, "a+b")  # noqa: SIM115  closed by __exit__
+        try:
+            self._lock()
+            self._read(json.loads(json.dumps({"version": VERSION, **settings})), resume)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if not self.done:
+            self.remove()
+
+    def append(self, name: str, prediction: Prediction) -> None:
+        self._file.write(as_line(name, prediction).encode() + b"\n")
+        self.done += 1
+        self.counts[prediction.status] += 1
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, from the start."""
+        self._file.flush()
+        with open(self.path, "rb") as lines:
+            yield from map(as_row, islice(lines, 1, None))
+
+    def skip_done(self, inputs: Iterable[Input]) -> Iterator[Input]:
+        """The pictures without a row. Raises InputError where those with one are no longer the same."""
+        inputs = iter(inputs)
+        for number, (name, _) in enumerate(islice(self.rows(), self.done) if self.done else (), start=1):
+            found = next(inputs, ("the end of the input", None))[0]
+            if found != name:
+                raise InputError(
+                    f"--resume: picture {number:,} was {name} and is now {found}; restore the input, or delete "
+                    f"{self.path} and start again"
+                )
+        yield from inputs
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def _lock(self) -> None:
+        """Two runs that write to the same file would mix their rows."""
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"another run is writing {self.path}: wait for it, or give another --output") from None
+
+    def _read(self, settings: dict, resume: bool) -> None:
+        """Count the rows, drop what is incomplete, and go to the end."""
+        self._file.seek(0)
+        header = parsed(self._file.readline())
+        if header is None:
+            self._file.truncate(0)
+            self._file.write(json.dumps(settings).encode() + b"\n")
+            return
+        end = self._file.tell()
+        while row := parsed(self._file.readline()):
+            self.done += 1
+            self.counts[row[1]["status"]] += 1
+            end = self._file.tell()
+        self._file.truncate(end)
+        self._file.seek(end)
+        if self.done and not resume:
+            raise InputError(
+                f"{self.path} holds {self.done:,} rows of a run that was interrupted: continue it with --resume, or "
+                "delete the file to start again"
+            )
+        check_settings(header, settings, self.path)
+
+
+def as_line(name: str, prediction: Prediction) -> str:
+    """JSON in one line, from which as_row makes the same again, to the last digit."""
+    return json.dumps([name, asdict(prediction)])
+
+
+def as_row(line: str | bytes) -> Row:
+    name, values = json.loads(line)
+    values["top_k"] = [ScoredLabel(*pair) for pair in values["top_k"]]
+    return name, Prediction(**values)
+
+
+def parsed(line: bytes) -> list | dict | None:
+    """None for the end of the file and for a line that was not written to its end."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return json.loads(line)
+    except ValueError:  # a machine that lost its power may leave zeros
+        return None
+
+
+def check_settings(before: dict, now: dict, path: Path) -> None:
+    """Raises InputError that names the first setting that differs."""
+    for name in (*before, *now):
+        if before.get(name) != now.get(name):
+            raise InputError(
+                f"--resume: {path} was begun with {name} {before.get(name)}, and this is {now.get(name)}: give the "
+                "same options, or delete the file to start again"
+            )

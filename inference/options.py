@@ -1,0 +1,196 @@
+"""The options of predict.py, and everything about them that can be checked before slow work starts."""
+
+import argparse
+import re
+from pathlib import Path
+
+from app.classifier import BATCH_SIZE, MAX_TTA
+from inference.readers.find import STANDARD_INPUT, InputError, check_arguments
+from inference.writers import FORMAT_FOR_SUFFIX, WRITERS, check_parquet
+
+MODELS = Path(__file__).resolve().parents[1] / "app" / "models"
+DEFAULT_MODEL = "fashion"
+TOP_K = {"table": 1, "jsonl": 5, "csv": 1, "parquet": 5, "submission": 1}  # unless the user says how many
+FORMATS = (*WRITERS, "parquet")
+ADDRESS = re.compile(r"auto|local|[\w.-]+:\d{1,5}|ray://[\w.-]+:\d{1,5}")
+
+
+def parse_arguments(argv: list[str] | None, description: str) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    """The parser, for more errors, and the options: `models` are folders, `format` and `top_k` are set."""
+    parser = build_parser(description)
+    args = parser.parse_args(argv)
+    try:
+        check_engine(args)
+        option = "--ensemble" if args.ensemble else "--model"
+        args.models = [find_model(name, option) for name in args.ensemble or [args.model or DEFAULT_MODEL]]
+        check_output(args)
+        check_arguments(args.image_path, args.image_column)
+    except InputError as error:
+        parser.error(str(error))
+    args.top_k = args.top_k or TOP_K[args.format]
+    return parser, args
+
+
+def build_parser(description: str) -> argparse.ArgumentParser:
+    usage = "predict.py --image_path PATH [PATH ...] [options]; predict.py --help lists them"
+    parser = argparse.ArgumentParser(prog="predict.py", usage=usage, description=description)
+    add_input_options(parser.add_argument_group("pictures"))
+    add_model_options(parser.add_argument_group("model"))
+    add_output_options(parser.add_argument_group("results"))
+    add_engine_options(parser.add_argument_group("engine"))
+    return parser
+
+
+def add_input_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--image_path",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="PATH",
+        help="pictures; folders (searched to the bottom, hidden files left out); .zip and .tar(.gz), read in place; "
+        ".csv and .parquet; s3://, gs:// and hf:// addresses; @FILE, a text file of paths; - for standard input, a "
+        "picture or a list of paths",
+    )
+    group.add_argument(
+        "--image_column",
+        metavar="NAME",
+        help="the column of a .csv or .parquet with the paths, relative to the table, or the bytes "
+        "(default: image_path, image, path, file …)",
+    )
+
+
+def add_model_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--model", help=f"a model folder, or the name of one in app/models (default: {DEFAULT_MODEL})")
+    group.add_argument(
+        "--ensemble", nargs="+", metavar="DIR", help="several models of the same labels: their mean probabilities"
+    )
+    group.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "int8"),
+        default="auto",
+        help="int8 needs model.int8.onnx, see export.py --int8 (default: auto, int8 where it is there and faster)",
+    )
+    group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda needs onnxruntime-gpu")
+    group.add_argument(
+        "--tta",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help=f"the mean over N views of a picture, at most {MAX_TTA}: itself, its mirror image, crops (default: 1)",
+    )
+
+
+def add_output_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--top_k",
+        type=positive_int,
+        help="labels per picture in jsonl and parquet (default: 5) and in the table (default: 1); csv has one",
+    )
+    endings = ", ".join(FORMAT_FOR_SUFFIX)
+    group.add_argument("--format", choices=FORMATS, help=f"default: by the ending of --output ({endings}), else table")
+    group.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write here instead of to standard output; the file appears when complete",
+    )
+    group.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted run that has the same options and --output"
+    )
+    group.add_argument(
+        "--submission",
+        type=Path,
+        metavar="SAMPLE",
+        help="write --output as a Kaggle submission: the ids, order and columns of this sample_submission.csv",
+    )
+    group.add_argument(
+        "--explain", type=Path, metavar="DIR", help="draw for each picture what spoke for its label, as DIR/*.png"
+    )
+
+
+def add_engine_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--batch_size",
+        type=positive_int,
+        default=BATCH_SIZE,
+        help="pictures a core works on at once (default: %(default)s)",
+    )
+    group.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: many machines, docs/scale.md")
+    group.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="of the Ray cluster: auto, HOST:PORT, or local to start one here (default: auto)",
+    )
+
+
+def positive_int(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def check_engine(args: argparse.Namespace) -> None:
+    """Raises InputError for options that exclude each other."""
+    if args.model and args.ensemble:
+        raise InputError("--model and --ensemble exclude each other: name all models after --ensemble")
+    if args.ensemble and len(args.ensemble) < 2:
+        raise InputError("--ensemble needs two models or more; --model takes one")
+    if args.tta > MAX_TTA:
+        raise InputError(f"--tta {args.tta}: there are at most {MAX_TTA} views of a picture")
+    if args.explain and args.ensemble:
+        raise InputError("--explain shows what one model looks at: use it with --model, not with --ensemble")
+    if args.explain and args.explain.exists() and not args.explain.is_dir():
+        raise InputError(f"--explain {args.explain} is not a folder")
+    if args.engine == "local":
+        if args.address:
+            raise InputError("--address is the one of a Ray cluster: add --engine ray")
+        return
+    if args.explain or args.device == "cuda":
+        raise InputError("--engine ray runs on CPUs and draws nothing: leave out --explain and --device cuda")
+    if args.address and not ADDRESS.fullmatch(args.address):
+        raise InputError(f"--address {args.address!r}: it must be auto, local or HOST:PORT")
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Set args.format. Raises InputError where the results cannot be written as the user wants."""
+    if args.output is None:
+        if args.resume or args.submission:
+            raise InputError(f"--{'resume' if args.resume else 'submission'} needs --output, a file to write to")
+        if args.format == "parquet":
+            raise InputError("--format parquet needs --output, a file to write to")
+        args.format = args.format or "table"
+        return
+    check_file(args.output)
+    args.output = args.output.resolve()
+    if args.submission:
+        if args.format or args.output.suffix.lower() != ".csv":
+            raise InputError("--submission is a CSV file: give --output a name that ends with .csv, and no --format")
+        args.format = "submission"
+    args.format = args.format or FORMAT_FOR_SUFFIX.get(args.output.suffix.lower())
+    if args.format is None:
+        endings = ", ".join(FORMAT_FOR_SUFFIX)
+        raise InputError(f"--output {args.output.name}: give --format, or a name that ends with {endings}")
+    if args.format == "parquet":
+        check_parquet()
+
+
+def check_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise InputError(f"--output {path} is not a regular file")
+    if not path.resolve().parent.is_dir():
+        raise InputError(f"--output: there is no folder {path.resolve().parent}; make it first")
+
+
+def find_model(name: str, option: str) -> Path:
+    """A folder as it is given, else the one of that name in app/models."""
+    if Path(name).is_dir():
+        return Path(name)
+    if Path(name).name == name and (MODELS / name).is_dir():
+        return MODELS / name
+    shipped = sorted(folder.name for folder in MODELS.iterdir() if folder.is_dir()) if MODELS.is_dir() else []
+    raise InputError(f"{option} {name!r}: no such folder; in app/models there is: {', '.join(shipped) or 'nothing'}")
+
+
+def can_be_read_twice(args: argparse.Namespace) -> bool:
+    return STANDARD_INPUT not in args.image_path

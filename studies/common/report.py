@@ -1,0 +1,82 @@
+"""What the pages of both studies are made of: figures with intervals, tables, a picture of a matrix."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen needed
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from data_prep.pipeline.card import table
+
+DOTS_PER_INCH = 110
+START, END = "<!-- table: written by the study -->", "<!-- end of table -->"
+CARD_HEAD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: image-classification
+tags:
+- image-classification
+- product-classification
+---
+"""  # what the Hub reads of a model card
+
+
+def percent(score: dict | None) -> str:
+    """`87.1 (85.9–88.2)` of what evaluation/scoring.py calls a figure with its interval."""
+    if score is None or score["value"] is None:
+        return "–"
+    low, high = score["interval"]
+    return f"{100 * score['value']:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def per_class_table(scores: dict) -> list[str]:
+    """Precision, recall and F1 of each class as lines of Markdown; scores: of scoring.score."""
+    header = ["class", "pictures", "precision", "recall", "F1"]
+    rows = (
+        [name, one["images"], percent(one["precision"]), percent(one["recall"]), percent(one["f1"])]
+        for name, one in scores["per_class"].items()
+    )
+    return table(header, rows)
+
+
+def confusions(predicted: np.ndarray, truth: np.ndarray, names: Sequence[str], count: int = 10) -> list[str]:
+    """The most frequent mistakes as `12 × Accessories taken for Artifacts`."""
+    wrong = predicted != truth
+    pairs, numbers = np.unique(np.stack([truth[wrong], predicted[wrong]]), axis=1, return_counts=True)
+    order = np.argsort(-numbers, kind="stable")[:count]
+    return [f"{numbers[i]} × {names[pairs[0, i]]} taken for {names[pairs[1, i]]}" for i in order]
+
+
+def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, path: Path) -> None:
+    """A picture of a matrix of accuracies (rows, columns) float in [0, 1]; nan: not measured."""
+    figure, axes = plt.subplots(figsize=(2.2 + 1.7 * len(columns), 1.6 + 0.9 * len(rows)))
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.argwhere(~np.isnan(values)):
+        colour = "white" if values[row, column] > 0.5 else "black"
+        axes.text(column, row, f"{100 * values[row, column]:.1f}", ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xlabel("scored on")
+    axes.set_ylabel("trained on")
+    axes.set_title(title, fontsize=10)
+    save(figure, path)
+
+
+def save(figure: plt.Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DOTS_PER_INCH, bbox_inches="tight")
+    plt.close(figure)
+
+
+def write_page(path: Path, heading: str, lines: Iterable[str]) -> None:
+    """Replace what stands between the markers; what a person wrote around them stays."""
+    text = path.read_text(encoding="utf-8") if path.exists() else f"{heading}\n"
+    before, _, rest = text.partition(START)
+    after = rest.partition(END)[2].strip("\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = [before.rstrip(), "", START, *lines, END, *(["", after] if after else [])]
+    path.write_text("\n".join(parts) + "\n", encoding="utf-8")

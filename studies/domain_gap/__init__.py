@@ -1,0 +1,1 @@
+"""Clean catalogue images against the photos that people take of their own clothes."""

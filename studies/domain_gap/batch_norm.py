@@ -1,0 +1,36 @@
+"""Test-time adaptation of BatchNorm to other pictures than those of training, without a label (Schneider et al. 2020).
+
+    logits = adapted_logits(network, pixels)
+
+https://arxiv.org/abs/2006.16971. A network's statistics of its training pictures are mixed with those of the new ones.
+"""
+
+import numpy as np
+import torch
+
+from studies.common.network import Network
+
+PRIOR = 256  # how many pictures the statistics of training count as; chosen before any score was known
+
+
+def adapted_logits(network: Network, pixels: np.ndarray, prior: int = PRIOR) -> np.ndarray:
+    """Logits (rows, labels) with statistics of which rows / (rows + prior) come from these very pictures.
+
+    pixels: (rows, height, width, 3) uint8. The network keeps the new statistics. Raises ValueError where it has no
+    BatchNorm.
+    """
+    layers = [layer for layer in network.model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    if not layers:
+        raise ValueError("the network has no BatchNorm layer to adapt")
+    before = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over all batches
+        layer.train()
+    network.logits(pixels)
+    share = len(pixels) / (len(pixels) + prior)
+    for layer, (mean, variance) in zip(layers, before, strict=True):
+        layer.eval()
+        layer.running_mean.copy_(torch.lerp(mean, layer.running_mean, share))
+        layer.running_var.copy_(torch.lerp(variance, layer.running_var, share))
+    return network.logits(pixels)

@@ -1,0 +1,1 @@
+"""Eight categories of a shopping app, from screenshots to a table."""

@@ -1,0 +1,221 @@
+"""2,000 mutated pictures of seven formats: each is a prediction or an error with a name, within two seconds.
+
+    python -m tests.test_fuzz MODEL_FOLDER 0 2000    # classify them and print what came out
+
+They are classified in a process of their own, so that a crash, a hang or too much memory is a failed test.
+"""
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+MUTATIONS = 2000
+FEW = 196  # in the fast suite: each base picture with each kind of damage
+SECONDS = 2.0  # of the processor's time, because the tests may share the machine
+MEMORY_MIB = 1200  # the whole process; a picture of app.images.MAX_PIXELS alone takes 150, and twice that while turned
+SIZE = (120, 90)
+HUGE = (2, 4097, 30_000, 65_535, 2**31 - 1, 2**32 - 1)
+
+
+def base_pictures() -> list[bytes]:
+    """Two of each format."""
+    x, y = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
+    pixels = np.stack([x * 2, y * 2, (x * y) % 256], axis=-1).astype(np.uint8)
+    pixels[20:60, 30:90] = np.random.default_rng(0).integers(0, 256, (40, 60, 3))
+    image = Image.fromarray(pixels)
+    grey16 = Image.fromarray((np.asarray(image.convert("L")).astype(np.uint16) * 257).astype(np.uint16))
+    alpha = image.copy()
+    alpha.putalpha(image.convert("L"))
+    frames = {"save_all": True, "append_images": [image.rotate(90), image.rotate(180)]}
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return [
+        encoded(image, "JPEG", exif=exif),
+        encoded(image, "JPEG", progressive=True, quality=60),
+        encoded(alpha, "PNG"),
+        encoded(grey16, "PNG"),
+        encoded(image, "WEBP"),
+        encoded(image, "WEBP", lossless=True, **frames),
+        encoded(image.quantize(64), "GIF"),
+        encoded(image.quantize(16), "GIF", **frames),
+        encoded(image, "AVIF", speed=10),
+        encoded(alpha, "AVIF", speed=10),
+        encoded(image, "BMP"),
+        encoded(image.quantize(200), "BMP"),
+        encoded(image, "TIFF", compression="tiff_lzw"),
+        encoded(grey16, "TIFF", compression="tiff_adobe_deflate"),
+    ]
+
+
+def encoded(image: Image.Image, image_format: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, image_format, **options)
+    return file.getvalue()
+
+
+def flip_bits(data: bytearray, rng: np.random.Generator) -> None:
+    for place in rng.integers(0, len(data), rng.integers(1, 40)):
+        data[place] ^= 1 << int(rng.integers(8))
+
+
+def flip_bits_of_the_header(data: bytearray, rng: np.random.Generator) -> None:
+    for place in rng.integers(0, min(200, len(data)), rng.integers(1, 10)):
+        data[place] ^= 1 << int(rng.integers(8))
+
+
+def truncate(data: bytearray, rng: np.random.Generator) -> None:
+    del data[int(rng.integers(0, len(data))) :]
+
+
+def change_header(data: bytearray, rng: np.random.Generator) -> None:
+    """That of another format over, or before, the own one."""
+    other = base_pictures_once()[int(rng.integers(14))]
+    length = int(rng.integers(2, 40))
+    data[: length if rng.integers(2) else 0] = other[:length]
+
+
+def claim_huge_size(data: bytearray, rng: np.random.Generator) -> None:
+    """Where the format keeps its size; PNG's checksum is made right again, or the picture would be refused for that."""
+    width, height = (int(side) for side in rng.choice(HUGE, 2))
+    place, layout = size_field(bytes(data))
+    limit = 2 ** (8 * struct.calcsize(layout[:2])) - 1
+    struct.pack_into(layout, data, place, min(width, limit), min(height, limit))
+    if data.startswith(b"\x89PNG"):
+        struct.pack_into(">I", data, 29, zlib.crc32(data[12:29]))
+
+
+def size_field(data: bytes) -> tuple[int, str]:
+    """Where the two sides stand, one after the other, and their layout for struct."""
+    if data.startswith(b"\xff\xd8"):
+        return max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2")) + 5, ">HH"
+    if data.startswith(b"\x89PNG"):
+        return 16, ">II"
+    if data.startswith(b"GIF"):
+        return 6, "<HH"
+    if data.startswith(b"BM"):
+        return 18, "<II"
+    if data.startswith(b"RIFF"):
+        return 26 if data[12:16] == b"VP8 " else 24, "<HH"
+    if data.startswith((b"II", b"MM")):
+        (directory,) = struct.unpack_from("<I", data, 4)
+        return min(directory + 10, len(data) - 8), "<II"  # the value of the first tag and what follows it
+    return data.find(b"ispe") + 8, ">II"
+
+
+def shuffle(data: bytearray, rng: np.random.Generator) -> None:
+    """A piece repeated, zeroed or replaced by noise."""
+    start, length = int(rng.integers(0, len(data))), int(rng.integers(1, 400))
+    piece = bytes(data[start : start + length])
+    replacements = (piece * 3, bytes(len(piece)), rng.integers(0, 256, len(piece), np.uint8).tobytes(), b"")
+    data[start : start + length] = replacements[int(rng.integers(4))]
+
+
+DAMAGES: tuple[Callable, ...] = (
+    *(flip_bits, flip_bits_of_the_header, truncate, change_header, claim_huge_size, shuffle),
+    lambda data, rng: (flip_bits_of_the_header(data, rng), shuffle(data, rng)),
+)
+BASES: list[bytes] = []
+
+
+def base_pictures_once() -> list[bytes]:
+    if not BASES:
+        BASES.extend(base_pictures())
+    return BASES
+
+
+def mutated(number: int) -> bytes:
+    """The same bytes for the same number."""
+    bases = base_pictures_once()
+    data = bytearray(bases[number % len(bases)])
+    DAMAGES[number // len(bases) % len(DAMAGES)](data, np.random.default_rng(number))
+    return bytes(data)
+
+
+def classify(model: str, start: int, stop: int) -> dict:
+    """Run in the child: what came out, the slowest picture and the most memory."""
+    import resource
+
+    from app.classifier import Classifier
+
+    classifier = Classifier.load(model, workers=1)
+    outcomes, slowest = Counter(), (0.0, -1)
+    for number in range(start, stop):
+        data, begin = mutated(number), time.process_time()
+        (prediction,) = classifier.predict([data], top_k=1)
+        slowest = max(slowest, (time.process_time() - begin, number))
+        outcomes[prediction.status if prediction.status != "error" else prediction.error.split("(")[0].strip()] += 1
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"outcomes": outcomes, "slowest": slowest, "peak_mib": peak}
+
+
+def check(model: Path, start: int, stop: int) -> dict:
+    command = [sys.executable, "-m", "tests.test_fuzz", str(model), str(start), str(stop)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout)
+    assert sum(result["outcomes"].values()) == stop - start
+    assert result["slowest"][0] < SECONDS, f"picture {result['slowest'][1]} took {result['slowest'][0]:.1f} s"
+    assert result["peak_mib"] < MEMORY_MIB
+    return result
+
+
+NAMED = ("ok", "damaged image", "truncated image", "not an image file", "too large", "empty file", "too elongated")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    from tests.make_tiny_model import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def test_damaged_pictures_of_every_format_are_predictions_or_named_errors(model):
+    outcomes = check(model, 0, FEW)["outcomes"]
+    assert all(outcome.startswith(NAMED) for outcome in outcomes), outcomes
+    assert outcomes["ok"] > 20
+    assert outcomes["truncated image"] > 5
+    assert outcomes["too large"] > 2
+
+
+@pytest.mark.slow
+def test_two_thousand_damaged_pictures_are_predictions_or_named_errors(model):
+    outcomes = check(model, FEW, MUTATIONS)["outcomes"]
+    assert all(outcome.startswith(NAMED) for outcome in outcomes), outcomes
+
+
+def test_the_undamaged_pictures_are_all_classified(model):
+    from app.classifier import Classifier
+
+    predictions = Classifier.load(model, workers=1).predict(base_pictures())
+    assert [prediction.status for prediction in predictions] == ["ok"] * 14
+
+
+def test_all_eight_orientations_give_identical_logits(model):
+    from app.classifier import Classifier
+
+    classifier = Classifier.load(model, workers=1)
+    image = Image.open(io.BytesIO(base_pictures()[2])).convert("RGB")
+    turns = (None, 0, 3, 1, 5, 2, 6, 4)  # Pillow's numbers of what turns the upright picture into the stored one
+    logits = []
+    for orientation, turn in enumerate(turns, start=1):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        stored = image if turn is None else image.transpose(Image.Transpose(turn))
+        logits.append(classifier.logits(classifier.read(encoded(stored, "PNG", exif=exif))[None]))
+    assert all(np.array_equal(one, logits[0]) for one in logits)
+
+
+if __name__ == "__main__":
+    print(json.dumps(classify(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))

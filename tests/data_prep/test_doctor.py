@@ -1,0 +1,417 @@
+"""The doctor finds what is wrong with a prepared dataset, proposes corrections and changes nothing."""
+
+import csv
+import hashlib
+import io
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from data_prep import balance, doctor, kaggle_fashion
+from data_prep.checks import checkup
+from data_prep.checks.contact_sheet import MAX_TILES, WIDTH, Band, Tile, draw_sheet
+from data_prep.pipeline.build import write_dataset
+from data_prep.pipeline.images import FileImage
+from data_prep.pipeline.schema import Options, Row, Source
+from tests.drawings import drawing, fill
+from tests.make_tiny_model import COLOUR_FOR_LABEL, write_tiny_model
+
+SOURCE = Source(name="Drawn", origin="made by the tests", licence="apache-2.0", drop_leaks=False)
+
+
+def encode(image: Image.Image, image_format: str = "PNG", **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, image_format, **options)
+    return stream.getvalue()
+
+
+def picture(seed: int, mode: str = "RGB", size: tuple[int, int] = (60, 80)) -> Image.Image:
+    return Image.open(io.BytesIO(drawing(seed, "PNG", size))).convert(mode)
+
+
+def prepare(folder: Path, files: dict[str, tuple[bytes, str, str]], titles: dict[str, str] | None = None) -> Path:
+    """A dataset of {file: (bytes, label, split)}; the id of a row is its file."""
+    fill(folder / "files", {name: data for name, (data, _, _) in files.items()})
+    rows = [
+        Row(name, FileImage(str(folder / "files"), name), name, (titles or {}).get(name, ""), {"label": label}, split)
+        for name, (_, label, split) in files.items()
+    ]
+    output = folder / "prepared"
+    write_dataset(rows, SOURCE, Options(output=output, command="python -m data_prep.drawn --output data/drawn"))
+    return output
+
+
+def examine(dataset: Path, *more: str) -> tuple[str, dict[str, dict], dict[str, dict]]:
+    """(report, quarantined, relabelled) of a run of the doctor; the last two by id."""
+    output = dataset.with_name("report")
+    doctor.main([str(dataset), "--output", str(output), "--num_proc", "1", "--overwrite", *more])
+    tables = []
+    for name in ("quarantine.csv", "relabel.csv"):
+        with open(output / name, newline="", encoding="utf-8") as stream:
+            tables.append({line["id"]: line for line in csv.DictReader(stream)})
+    return (output / "report.md").read_text(encoding="utf-8"), *tables
+
+
+def summary_of(report: str) -> dict[str, str]:
+    """{finding: what was found} of the table on top, which shows what needs attention."""
+    cells = [line.split(" | ") for line in report.splitlines() if line.startswith("| [")]
+    return {first[3:].split("]")[0]: found for first, found, _ in cells}
+
+
+def in_order(report: str) -> str:
+    """The line that names the findings without a problem."""
+    return next(line for line in report.splitlines() if line.startswith("In order: "))
+
+
+def content_of(folder: Path) -> dict[str, str]:
+    """{file: hash} of everything in a folder."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def quirky(tmp_path_factory) -> Path:
+    """A dataset with one of everything that the doctor looks for."""
+    files = {f"shirt {seed}.jpg": (drawing(seed), "shirts", "train") for seed in range(12)}
+    files |= {f"shoe {seed}.jpg": (drawing(seed), "shoes", "train") for seed in range(20, 24)}
+    files |= {f"hat {seed}.jpg": (drawing(seed), "hats", "test") for seed in range(30, 33)}
+    files |= {f"shirt {seed}.jpg": (drawing(seed), "shirts", "validation") for seed in range(40, 43)}
+    files |= {
+        "blank.png": (encode(Image.new("RGB", (60, 80), "white")), "shirts", "train"),
+        "tiny.png": (encode(picture(50, size=(20, 24))), "shirts", "train"),
+        "long.png": (encode(picture(51, size=(400, 60))), "shirts", "train"),
+        "misnamed.jpg": (encode(picture(52)), "shirts", "train"),
+        "print.jpg": (encode(picture(53, "CMYK"), "JPEG"), "shirts", "train"),
+        "grey.png": (encode(picture(54, "L")), "shirts", "train"),
+        "grey in colour.png": (encode(picture(55, "L").convert("RGB")), "shirts", "train"),
+        "conflict.jpg": (drawing(3), "shoes", "train"),
+        "leak.jpg": (drawing(30), "hats", "train"),
+        "recompressed.jpg": (encode(picture(41), "JPEG", quality=95), "shirts", "train"),
+        "broken.jpg": (b"no image", "shirts", "train"),
+    }
+    titles = {"shirt 5.jpg": "A blue shirt", "shirt 42.jpg": "a  Blue shirt"}
+    return prepare(tmp_path_factory.mktemp("quirky"), files, titles)
+
+
+@pytest.fixture(scope="module")
+def checked(quirky) -> tuple[str, dict[str, dict], dict[str, dict]]:
+    return examine(quirky)
+
+
+# --- what it finds ---------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_counts_every_quirk(checked):
+    found = summary_of(checked[0])
+    assert found["Left out when prepared"] == "1 row"
+    assert found["Grayscale pictures"] == "3 images"  # the blank one has no colour either
+    assert found["Suspicious files"] == "5 images"
+    assert found["Copies with different labels in label"] == "1 group"
+    assert found["Leaks between splits"] == "3 images"
+    assert in_order(checked[0]) == "In order: unreadable images (0 images)."
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "| nearly uniform | 1 |",
+        "| a side under 32 pixels | 1 |",
+        "| one side over 3 times the other | 1 |",
+        "| extension does not fit the content | 1 |",
+        "| modes other than RGB and L | 1 | CMYK 1 |",
+        "| equal bytes | 2 | 4 | 2 |",
+        "| near-equal pictures | 3 | 6 | 2 |",
+        "| equal titles | 1 | 2 | 2 |",
+        "| label | 3 | shirts 20 | hats 1 | 20 : 1 | 2 |",
+        "Without an image in test: shirts, shoes.",
+        "2 are stored in colour",
+    ],
+)
+def test_the_page_states_the_evidence(checked, line):
+    assert line in checked[0]
+
+
+def test_leaks_are_counted_by_kind_and_by_the_splits_they_cross(checked):
+    lines = {line.split(" | ")[0]: line for line in checked[0].split("## Leaks")[1].splitlines()}
+    assert lines["| equal bytes"] == "| equal bytes | 1 (33.3%) | 0 | 0 |"
+    assert lines["| near-equal pictures"] == "| near-equal pictures | 1 (33.3%) | 1 (33.3%) | 0 |"
+    assert lines["| equal titles"] == "| equal titles | 0 | 1 (33.3%) | 0 |"
+
+
+def test_it_proposes_to_leave_out_leaks_from_train_empty_pictures_and_equal_files_that_disagree(checked):
+    _, quarantined, relabelled = checked
+    assert set(quarantined) == {"blank.png", "leak.jpg", "recompressed.jpg", "conflict.jpg", "shirt 3.jpg"}
+    assert quarantined["leak.jpg"]["reason"] == "leak by equal bytes: hat 30.jpg is in test"
+    assert relabelled == {}
+
+
+def test_a_label_that_three_of_four_copies_share_is_proposed_for_the_fourth(tmp_path):
+    files = {f"{name}.jpg": (drawing(1), "shirts", "train") for name in "abc"}
+    files |= {"d.jpg": (drawing(1), "shoes", "train"), "e.jpg": (drawing(2), "shoes", "train")}
+    report, quarantined, relabelled = examine(prepare(tmp_path, files))
+    assert quarantined == {}
+    assert [(line["id"], line["label"]) for line in relabelled.values()] == [("d.jpg", "shirts")]
+
+
+def test_every_sheet_of_the_page_is_a_picture_in_the_folder(checked, quirky):
+    sheets = [line.split("](")[1].rstrip(")") for line in checked[0].splitlines() if line.startswith("![")]
+    assert {"classes.png", "suspicious.png", "leaks.png", "near_duplicates.png"} <= set(sheets)
+    for name in sheets:
+        assert Image.open(quirky.with_name("report") / name).width == WIDTH
+
+
+def test_a_clean_dataset_gets_a_clean_bill(tmp_path):
+    splits = ("train", "validation", "test")
+    files = {f"{seed}.jpg": (drawing(seed), "ab"[seed % 2], splits[seed // 2 % 3]) for seed in range(18)}
+    report, quarantined, relabelled = examine(prepare(tmp_path, files))
+    assert "The splits are clean" in report and "Nothing is proposed" in report
+    for finding in ("unreadable images", "suspicious files", "copies with different labels", "leaks between splits"):
+        assert finding in in_order(report)
+    assert quarantined == relabelled == {}
+
+
+def test_rows_that_hold_no_image_are_reported_and_never_opened(tmp_path):
+    files = {f"{seed}": (drawing(seed), "a", "train") for seed in range(4)}
+    files |= {"v": (drawing(8), "a", "validation"), "t": (drawing(9), "a", "test")}
+    dataset = prepare(tmp_path, files)
+    secret = fill(tmp_path, {"secret.jpg": 5}) / "secret.jpg"
+    pictures = [
+        {"bytes": drawing(0), "path": "good.jpg"},
+        {"bytes": drawing(1)[:300], "path": "cut.jpg"},
+        {"bytes": None, "path": str(secret)},
+        {"bytes": None, "path": "http://127.0.0.1:9/x.jpg"},
+    ]
+    [stored] = (dataset / "train").glob("*.arrow")
+    content = pa.ipc.open_stream(stored.read_bytes()).read_all()
+    field = content.schema.field("image")
+    content = content.set_column(content.column_names.index("image"), field, pa.array(pictures, field.type))
+    with pa.ipc.new_stream(stored, content.schema) as stream:
+        stream.write_table(content)
+    (dataset / "rejected.csv").unlink()
+    report, quarantined, _ = examine(dataset)
+    assert summary_of(report)["Unreadable images"] == "3 images"
+    assert {key: "refused" in line["reason"] for key, line in quarantined.items()} == {"1": False, "2": True, "3": True}
+    assert "The dataset has no rejected.csv" in report
+
+
+# --- what it leaves alone --------------------------------------------------------------------------------------------
+
+
+def test_the_dataset_is_left_as_it_was(quirky):
+    before = content_of(quirky)
+    examine(quirky)
+    assert content_of(quirky) == before
+
+
+def test_two_runs_write_the_same_report(quirky):
+    examine(quirky)
+    first = content_of(quirky.with_name("report"))
+    examine(quirky)
+    assert content_of(quirky.with_name("report")) == first
+
+
+def test_the_proposals_can_be_applied_and_leave_the_test_split_alone(quirky, checked, tmp_path, capsys):
+    with open(tmp_path / "mine.csv", "w", encoding="utf-8") as stream:
+        stream.write((quirky.with_name("report") / "quarantine.csv").read_text() + "hat 31.jpg,quarantine,,,mine\n")
+    balance.main(
+        [str(quirky), "--strategy", "none", "--output", str(tmp_path / "mended")]
+        + ["--corrections", str(tmp_path / "mine.csv")]
+    )
+    assert "5 applied, 0 with an id that is not in the data, 1 left alone" in capsys.readouterr().out
+    found = summary_of(examine(tmp_path / "mended")[0])
+    assert "Copies with different labels in label" not in found
+    assert found["Leaks between splits"] == "1 image"  # the equal title, which nobody proposed to remove
+
+
+def test_the_page_says_how_to_apply_both_files_beside_earlier_corrections(tmp_path):
+    for name, line in (("old.csv", "1,quarantine"), ("quarantine.csv", "2,quarantine"), ("relabel.csv", "3,relabel")):
+        (tmp_path / name).write_text(f"id,action\n{line}\n")
+    join, again = doctor.commands_to_apply(
+        f"python -m data_prep.image_folder --input 'my photos' --corrections {tmp_path / 'old.csv'} --overwrite",
+        [tmp_path / "quarantine.csv", tmp_path / "relabel.csv"],
+        tmp_path / "corrections.csv",
+    )
+    subprocess.run(["bash", "-c", join], check=True)
+    assert (tmp_path / "corrections.csv").read_text() == "id,action\n1,quarantine\n2,quarantine\n3,relabel\n"
+    options = f"--overwrite --corrections {tmp_path / 'corrections.csv'}"
+    assert again == f"python -m data_prep.image_folder --input 'my photos' {options}"
+
+
+def test_a_run_that_was_stopped_leaves_no_report_and_the_next_one_finishes(quirky, tmp_path, monkeypatch):
+    output = tmp_path / "report"
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(doctor, "write_proposals", full)
+        with pytest.raises(SystemExit):
+            doctor.main([str(quirky), "--output", str(output), "--num_proc", "1"])
+    assert not output.exists()
+    monkeypatch.setattr("data_prep.facts.check_image", lambda data: pytest.fail("checked again"))
+    doctor.main([str(quirky), "--output", str(output), "--num_proc", "1"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report"]
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+def painted(label: str, shade: int) -> bytes:
+    """A picture that the tiny model calls `label`, one of its own for each shade."""
+    image = Image.new("RGB", (60, 80), COLOUR_FOR_LABEL[label])
+    image.paste("white", (shade, shade, shade + 9, shade + 9))
+    return encode(image)
+
+
+def test_the_price_of_leaks_is_the_accuracy_that_they_add(tmp_path):
+    files = {f"train {n}.png": (painted("Tshirts", 5 * n), "Tshirts", "train") for n in range(4)}
+    files |= {f"leaked {n}.png": (painted("Tshirts", 5 * n), "Tshirts", "test") for n in range(4)}
+    files |= {f"fresh {n}.png": (painted("Shirts", 5 * n), "Flats", "test") for n in range(4)}
+    files |= {f"other {n}.png": (painted("Flats", 5 * n), "Flats", "validation") for n in range(4)}
+    dataset = prepare(tmp_path, files)
+    report, *_ = examine(dataset, "--model", str(write_tiny_model(tmp_path / "model")))
+    row = next(line for line in report.splitlines() if line.startswith("| test | equal bytes"))
+    assert "50.0% [21.5, 78.5] of 8 | 100.0% [51.0, 100.0] of 4 | 0.0% [0.0, 49.0] of 4 | +50.0 points" in row
+    assert summary_of(report)["Price of the leaks"].startswith("+50.0 points")
+
+
+def test_a_model_of_other_classes_is_refused_and_the_right_column_is_named(quirky, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        examine(quirky, "--model", str(write_tiny_model(tmp_path / "model")))
+    assert stop.value.code == 2
+    assert "not the classes of label; give a model that was trained on this dataset" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def mislabelled(tmp_path_factory) -> Path:
+    """60 training pictures of three classes; `3` and `31` carry a wrong label."""
+    files = {f"{n}": (drawing(n), "abc"[n % 3], "train") for n in range(60)}
+    files |= {"3": (drawing(3), "b", "train"), "31": (drawing(31), "c", "train")}
+    files |= {"v": (drawing(70), "a", "validation"), "t": (drawing(71), "a", "test")}
+    return prepare(tmp_path_factory.mktemp("mislabelled"), files)
+
+
+def out_of_fold(sure: float = 0.98) -> tuple[list[str], np.ndarray]:
+    """Ids and what a good model says: the true class, which is the remainder of the number by three."""
+    probabilities = np.full((60, 3), (1 - sure) / 2, np.float32)
+    probabilities[np.arange(60), np.arange(60) % 3] = sure
+    return [str(n) for n in range(60)], probabilities
+
+
+@pytest.mark.parametrize("form", ["list", "columns"])
+def test_label_errors_are_found_in_out_of_fold_predictions(mislabelled, tmp_path, form):
+    ids, probabilities = out_of_fold()
+    if form == "list":
+        content = pa.table({"id": ids, "label": [0] * 60, "probabilities": probabilities.tolist()})
+    else:
+        content = pa.table({"id": ids, **{name: probabilities[:, n] for n, name in enumerate("abc")}})
+    pq.write_table(content, tmp_path / "oof.parquet")
+    report, _, relabelled = examine(mislabelled, "--oof", str(tmp_path / "oof.parquet"))
+    assert {key: line["label"] for key, line in relabelled.items()} == {"3": "a", "31": "b"}
+    assert summary_of(report)["Likely label errors in label, out of fold"] == "2 images"
+    assert "agrees with 96.7%" in report
+
+
+def test_an_unsure_model_proposes_nothing(mislabelled, tmp_path):
+    ids, probabilities = out_of_fold(sure=0.6)
+    pq.write_table(pa.table({"id": ids, "probabilities": probabilities.tolist()}), tmp_path / "oof.parquet")
+    assert examine(mislabelled, "--oof", str(tmp_path / "oof.parquet"))[2] == {}
+
+
+BAD_PREDICTIONS = {
+    "has no column id": {"name": ["3"], "probabilities": [[1.0, 0.0, 0.0]]},
+    "has 2 probabilities a row; the column has 3 classes": {"id": ["3"], "probabilities": [[1.0, 0.0]]},
+    "are they logits?": {"id": ["3"], "probabilities": [[4.0, 1.0, 0.5]]},
+    "negative or no numbers": {"id": ["3"], "probabilities": [[float("nan"), 1.0, 0.0]]},
+    "no id of": {"id": ["unknown"], "probabilities": [[1.0, 0.0, 0.0]]},
+    "neither a column probabilities nor one a class; b, c": {"id": ["3"], "a": [1.0]},
+}
+
+
+@pytest.mark.parametrize("problem", BAD_PREDICTIONS)
+def test_unusable_predictions_are_refused_in_one_line(mislabelled, tmp_path, capsys, problem):
+    pq.write_table(pa.table(BAD_PREDICTIONS[problem]), tmp_path / "oof.parquet")
+    with pytest.raises(SystemExit) as stop:
+        examine(mislabelled, "--oof", str(tmp_path / "oof.parquet"))
+    assert stop.value.code == 2
+    assert problem in capsys.readouterr().err.splitlines()[-1]
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+def refused(capsys, *arguments: object) -> str:
+    with pytest.raises(SystemExit) as stop:
+        doctor.main([str(argument) for argument in arguments])
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_mistakes_are_told_before_any_image_is_read(quirky, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(checkup, "check_all", lambda *_: pytest.fail("read images"))
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("mine")
+    (tmp_path / "text.parquet").write_text("no parquet")
+    assert "is not a prepared dataset" in refused(capsys, tmp_path / "nothing")
+    assert "no label column 'colour'; its card names label" in refused(capsys, quirky, "--label", "colour")
+    assert "is not a report of the doctor" in refused(capsys, quirky, "--output", tmp_path / "thesis", "--overwrite")
+    assert "is inside the dataset" in refused(capsys, quirky, "--output", quirky / "report")
+    assert "must be at least 1" in refused(capsys, quirky, "--num_proc", 0)
+    assert "as Parquet" in refused(capsys, quirky, "--oof", tmp_path / "text.parquet", "--output", tmp_path / "new")
+    assert "no model folder" in refused(capsys, quirky, "--model", tmp_path / "none", "--output", tmp_path / "new")
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "mine"
+
+
+def test_an_existing_report_is_replaced_only_when_asked(quirky, checked, capsys):
+    report = quirky.with_name("report")
+    assert "add --overwrite" in refused(capsys, quirky, "--output", report)
+    (report / "quarantine.csv").write_text("edited by hand")
+    examine(quirky)
+    assert "edited" not in (report / "quarantine.csv").read_text()
+
+
+# --- contact sheets --------------------------------------------------------------------------------------------------
+
+
+def test_a_sheet_stops_at_a_number_that_a_person_can_look_through(tmp_path):
+    fill(tmp_path, {"a.jpg": 1})
+    tile = Tile(FileImage(str(tmp_path), "a.jpg"), ("a title that is much too long for the width of one picture",) * 2)
+    bands = [Band("first", [tile] * 5), Band("", [tile] * 500)]
+    assert draw_sheet(tmp_path / "sheet.png", "Many", bands, side=40) == MAX_TILES
+
+
+def test_a_sheet_has_room_for_a_picture_that_cannot_be_shown(tmp_path):
+    fill(tmp_path, {"bad.jpg": b"no image"})
+    tiles = [Tile(FileImage(str(tmp_path), name), (name,)) for name in ("bad.jpg", "missing.jpg")]
+    assert draw_sheet(tmp_path / "sheet.png", "Bad", [Band("", tiles)]) == 2
+    assert Image.open(tmp_path / "sheet.png").width == WIDTH
+
+
+# --- the real data ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real_data
+def test_the_known_quirks_of_the_kaggle_data_are_found(shared, tmp_path):
+    wanted = {"44998", "1165", "5062", "13378", "56520", "56522", "11288", *map(str, range(1526, 1600))}
+    with zipfile.ZipFile(shared / "data" / "kaggle" / "fashion-product-images-small.zip") as archive:
+        header, *lines = archive.read("styles.csv").decode().splitlines()
+        lines = [line for line in lines if line.split(",")[0] in wanted]
+        members = [name for name in archive.namelist() if Path(name).stem in wanted]
+        with zipfile.ZipFile(tmp_path / "sample.zip", "w") as sample:
+            sample.writestr("styles.csv", "\n".join([header, *lines]))
+            for name in members:
+                sample.writestr(name, archive.read(name))
+    prepared = ["--archive", str(tmp_path / "sample.zip"), "--output", str(tmp_path / "kaggle"), "--num_proc", "1"]
+    kaggle_fashion.main(prepared)
+    report, quarantined, _ = examine(tmp_path / "kaggle")
+    assert "| no image in the archive | 1 | images/11288.jpg |" in report
+    assert quarantined["44998"]["reason"].startswith("empty picture")
+    assert {"1165", "5062"} <= set(quarantined)  # a jersey and a watch with one and the same picture
+    assert "Their baseColour: Black 1, Pink 1." in report  # a grey picture, and shoes that are said to be pink
+    assert "hold products with different titles" in report

@@ -1,0 +1,337 @@
+"""Calibration: confidences become true, thresholds hold their promise, strange pictures are told, bad files refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+import calibrate
+from app.calibration import Calibration, CalibrationError, UnknownDetector, centre_distance, energy, normalised
+from app.classifier import Classifier, ModelError
+from app.model_files import Taxonomy
+from evaluation import automation
+from evaluation.ood import Centres, fit_unknown, out_of_fold_centres
+from evaluation.predictions import SplitOutputs
+from evaluation.scoring import expected_calibration_error
+from evaluation.thresholds import LevelAnswers, accepted, answers, fit_level, fit_thresholds, upper_bound
+from tests.make_tiny_model import COLOUR_FOR_LABEL, LABELS, TAXONOMY, write_tiny_model
+
+SURE, NEVER = 0.9, None
+
+
+def write_calibration(folder: Path, **changes) -> Path:
+    """A calibration.json that fits the tiny model; `least`: the threshold of every category."""
+    least = changes.pop("least", SURE)
+    thresholds = {
+        level: {path[depth]: least for path in TAXONOMY["paths"].values()}
+        for depth, level in enumerate(TAXONOMY["levels"])
+    }
+    content = {"version": 1, "temperature": 1.0, "target_precision": 0.99, "thresholds": thresholds} | changes
+    (folder / "calibration.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return write_tiny_model(tmp_path / "model")
+
+
+def ask(folder: Path, colour: str | tuple):
+    return Classifier.load(folder).predict([Image.new("RGB", (40, 40), colour)], top_k=4)[0]
+
+
+# --- what predictions become -----------------------------------------------------------------------------------------
+
+
+def test_without_a_calibration_every_picture_is_ok(folder):
+    prediction = ask(folder, "gray")
+    assert (prediction.status, prediction.unknown_score, prediction.prediction_set) == ("ok", None, [])
+    assert Classifier.load(folder).calibration is None
+
+
+def test_a_sure_answer_is_ok(folder):
+    prediction = ask(write_calibration(folder), COLOUR_FOR_LABEL["Flats"])
+    assert (prediction.status, prediction.label) == ("ok", "Flats")
+    assert prediction.confidence > SURE
+
+
+def test_an_unsure_answer_falls_back_to_the_deepest_category_that_is_sure(folder):
+    prediction = ask(write_calibration(folder), (200, 200, 0))  # between Tshirts and Shirts, both Topwear
+    assert (prediction.status, prediction.label) == ("review", "Topwear")
+    assert prediction.category_path == ["Apparel", "Topwear"]
+    assert len(prediction.path_confidences) == 2
+    assert prediction.confidence == prediction.path_confidences[-1] > SURE
+    assert prediction.top_k[0].label in ("Tshirts", "Shirts")
+
+
+def test_an_answer_that_is_sure_at_no_level_has_no_label(folder):
+    prediction = ask(write_calibration(folder, least=NEVER), COLOUR_FOR_LABEL["Flats"])
+    assert (prediction.status, prediction.label, prediction.category_path) == ("review", None, [])
+    assert prediction.confidence == prediction.top_k[0].confidence
+
+
+def test_a_strange_picture_is_unknown(folder):
+    # The energy of the tiny model is low for pure colours and high for grey.
+    unknown = {"method": "energy", "threshold": 0.5, "middle": -6.0, "width": 1.0}
+    classifier = Classifier.load(write_calibration(folder, unknown=unknown))
+    strange, known = classifier.predict([Image.new("RGB", (8, 8), "gray"), Image.new("RGB", (8, 8), "#ff0000")])
+    assert (strange.status, strange.label, strange.category_path) == ("unknown", None, [])
+    assert (known.status, known.label) == ("ok", "Tshirts")
+    assert 0 <= known.unknown_score < 0.5 <= strange.unknown_score <= 1
+
+
+def test_the_temperature_moves_confidences_and_not_the_answer(folder):
+    plain = ask(folder, (200, 180, 0))
+    soft = ask(write_calibration(folder, temperature=3.0), (200, 180, 0))
+    assert soft.top_k[0].label == plain.top_k[0].label
+    assert soft.top_k[0].confidence < plain.top_k[0].confidence
+
+
+def test_a_prediction_set_grows_until_it_is_sure_enough(folder):
+    conformal = {"coverage": 0.9, "quantile": 0.95}
+    classifier = Classifier.load(write_calibration(folder, conformal=conformal))
+    clear, mixed = classifier.predict([Image.new("RGB", (8, 8), colour) for colour in ("#ff0000", (200, 200, 0))])
+    assert clear.prediction_set == ["Tshirts"]
+    assert set(mixed.prediction_set) == {"Tshirts", "Shirts"}
+
+
+def test_test_time_augmentation_gives_the_same_answer_for_a_plain_picture(folder):
+    classifier = Classifier.load(folder)
+    pictures = [Image.new("RGB", (40, 40), COLOUR_FOR_LABEL[label]) for label in LABELS]
+    alone, many = classifier.predict(pictures), classifier.predict(pictures, tta=12)
+    assert [one.label for one in many] == [one.label for one in alone]
+    assert [one.confidence for one in many] == pytest.approx([one.confidence for one in alone], abs=1e-5)
+
+
+def test_test_time_augmentation_averages_a_picture_with_its_mirror_image(folder):
+    classifier = Classifier.load(folder)
+    picture = Image.effect_noise((40, 40), 90).convert("RGB")
+    views = np.empty((12, 3, 32, 32), dtype=np.float32)
+    classifier._read_views(picture, views)
+    assert np.array_equal(views[0], classifier.read(picture))
+    assert np.array_equal(views[1], views[0, :, :, ::-1])
+    assert len({view.tobytes() for view in views}) == 12
+
+
+@pytest.mark.parametrize("tta", [0, 13])
+def test_impossible_numbers_of_views_are_refused(folder, tta):
+    with pytest.raises(ValueError, match="tta must be 1"):
+        Classifier.load(folder).predict([], tta=tta)
+
+
+# --- files that do not fit -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 2}, "version 2"),
+        ({"temperature": 0}, "temperature is 0"),
+        ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"target_precision": 7}, "target_precision is 7"),
+        ({"thresholds": {}}, "no thresholds for the level 'masterCategory'"),
+        ({"least": 1.5}, "must be a number from 0 to 1"),
+        (
+            {"thresholds": {level: {"Bags": 0.5} for level in TAXONOMY["levels"]}},
+            "no threshold for 2 of masterCategory",
+        ),
+        ({"thresholds": 3}, "not what calibrate.py writes"),
+        ({"unknown": {"method": "magic"}}, "'magic' is none of"),
+        ({"unknown": {"method": "centres", "threshold": 0.5, "middle": 0, "width": 1, "weight": 1}}, "cannot be read"),
+        ({"model_sha256": "0" * 64}, "another model.onnx"),
+    ],
+)
+def test_a_calibration_that_does_not_fit_is_refused_in_one_line(folder, changes, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        Classifier.load(write_calibration(folder, **changes))
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_damaged_calibration_can_be_left_aside(folder):
+    (folder / "calibration.json").write_text("{")
+    with pytest.raises(ModelError, match="cannot be read"):
+        Classifier.load(folder)
+    assert Classifier.load(folder, calibrated=False).calibration is None
+
+
+def test_class_means_for_another_graph_are_refused(folder):
+    unknown = {"method": "centres", "threshold": 0.5, "middle": 0, "width": 1, "weight": 1}
+    np.save(folder / "unknown_centres.npy", np.ones((4, 8), dtype=np.float16))
+    with pytest.raises(ModelError, match="embeddings of 8 numbers, but the graph gives no embeddings"):
+        Classifier.load(write_calibration(folder, unknown=unknown))
+
+
+def test_class_means_that_are_a_pickle_are_refused(folder):
+    unknown = {"method": "centres", "threshold": 0.5, "middle": 0, "width": 1, "weight": 1}
+    np.save(folder / "unknown_centres.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ModelError, match="unknown_centres.npy cannot be read"):
+        Classifier.load(write_calibration(folder, unknown=unknown))
+
+
+# --- fitting ---------------------------------------------------------------------------------------------------------
+
+
+def overconfident(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits that are three times too large for how often they are right, and the truth: (rows, 4) and (rows,)."""
+    rng = np.random.default_rng(seed)
+    honest = rng.normal(size=(rows, 4)) * 1.5
+    truth = np.array([rng.choice(4, p=row) for row in calibrate.softmax(honest)])
+    return honest * 3, truth
+
+
+def test_temperature_scaling_finds_how_overconfident_the_logits_are():
+    logits, truth = overconfident(4000)
+    temperature = calibrate.fit_temperature(logits, truth)
+    assert temperature == pytest.approx(3, rel=0.1)
+    assert expected_calibration_error(calibrate.softmax(logits), truth) > 0.1
+    assert expected_calibration_error(calibrate.softmax(logits / temperature), truth) < 0.03
+
+
+def test_prediction_sets_hold_the_true_label_as_often_as_promised():
+    logits, truth = overconfident(4000)
+    other, other_truth = overconfident(4000, seed=1)
+    quantile = calibrate.conformal(calibrate.softmax(logits / 3), truth, 0.9)["quantile"]
+    calibration = Calibration(1.0, 0.99, [], prediction_set_quantile=quantile)
+    sets = [calibration.prediction_set(row) for row in calibrate.softmax(other / 3)]
+    inside = np.mean([label in found for label, found in zip(other_truth, sets, strict=True)])
+    assert inside == pytest.approx(0.9, abs=0.02)
+    assert np.mean([len(found) for found in sets]) < 4
+
+
+def test_thresholds_hold_their_promise_on_other_pictures():
+    taxonomy = Taxonomy([TAXONOMY["paths"][label] for label in LABELS], TAXONOMY["levels"])
+    logits, truth = overconfident(6000)
+    other, other_truth = overconfident(6000, seed=1)
+    thresholds = fit_thresholds(taxonomy, calibrate.softmax(logits / 3), truth, 0.9)
+    for depth, level in enumerate(taxonomy.levels):
+        found = answers(taxonomy, calibrate.softmax(other / 3), other_truth, depth)
+        passed = accepted(found, thresholds[level])
+        assert passed.mean() > 0.05
+        assert found.right[passed].mean() > 0.885
+
+
+def level_of(rows: list[tuple[str, float, bool, int]]) -> LevelAnswers:
+    columns = [np.repeat(column, [row[3] for row in rows]) for column in zip(*[row[:3] for row in rows], strict=True)]
+    return LevelAnswers(columns[0].astype(object), columns[1].astype(float), columns[2].astype(bool))
+
+
+def test_a_category_with_evidence_gets_its_own_threshold_and_a_bad_one_gets_none():
+    rows = [("good", 0.6, True, 1000), ("shared", 0.9, True, 1000), ("shared", 0.5, False, 500)]
+    rows += [("bad", 0.95, False, 20), ("few", 0.95, True, 3)]
+    thresholds = fit_level(level_of(rows), {"good", "shared", "bad", "few", "unseen"}, 0.98)
+    assert thresholds["good"] == pytest.approx(0.6, abs=1e-5)
+    assert thresholds["shared"] == pytest.approx(0.9, abs=1e-5)
+    assert thresholds["bad"] is None
+    assert thresholds["few"] is not None
+    assert thresholds["unseen"] == thresholds["few"]
+
+
+def test_too_few_pictures_prove_nothing():
+    assert fit_level(level_of([("a", 0.99, True, 20)]), {"a"}, 0.99) == {"a": None}
+    assert upper_bound(np.array([0]), np.array([20]))[0] > 0.05
+
+
+def unknown_split(rows: int = 600) -> tuple[SplitOutputs, np.ndarray]:
+    """Eight well-separated classes on the axes of an 8-dimensional space, and their centres."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(rows) % 8
+    embeddings = (np.eye(8)[truth] + rng.normal(scale=0.1, size=(rows, 8))).astype(np.float32)
+    return SplitOutputs(10 * embeddings, embeddings, truth, truth.astype(str)), np.eye(8, dtype=np.float32)
+
+
+def test_things_that_look_like_no_class_score_higher(monkeypatch):
+    monkeypatch.setattr("unknown.RARE", 0.5)
+    split, centres = unknown_split()
+    known = Centres(centres, np.arange(8), normalised(split.embeddings) @ centres.T)
+    detector, area = fit_unknown(split, known, Taxonomy([[str(i)] for i in range(8)]))
+    strange = np.full((5, 8), 0.05, dtype=np.float32)
+    assert area > 0.95
+    assert (detector.scores(10 * strange, strange) >= detector.threshold).all()
+    assert (detector.scores(split.logits, split.embeddings) >= detector.threshold).mean() == pytest.approx(
+        0.02, abs=0.01
+    )
+
+
+def test_a_picture_is_compared_with_the_means_of_other_folds():
+    split, _ = unknown_split(80)
+    fold_of = np.arange(80) // 8 % 5
+    alone = SplitOutputs(split.logits, np.eye(80, dtype=np.float32), split.truth, split.groups)
+    found = out_of_fold_centres(alone, fold_of)
+    assert found.nearness.max() == 0  # no picture is like another, and none counts for itself
+    assert out_of_fold_centres(split, fold_of).nearness.argmax(axis=1).tolist() == split.truth.tolist()
+
+
+def test_energy_and_distance_are_what_their_papers_say():
+    assert energy(np.array([[0.0, 0.0], [1000.0, 0.0]])) == pytest.approx([-np.log(2), -1000])
+    assert centre_distance(np.array([[0.0, 5.0]]), np.eye(2)) == pytest.approx([0.0])
+    extreme = UnknownDetector("energy", 0.5, middle=0, width=1e-3).scores(np.array([[1e4], [-1e4]]), None)
+    assert extreme == pytest.approx([0, 1])
+
+
+# --- the commands ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def calibrated(trained, drawn_dataset, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("calibrated") / "drawn"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("checkpoint-*", "*.bin", "*.pt"))
+    calibrate.main(["--model", str(folder), "--dataset", str(drawn_dataset), "--coverage", "0.9"])
+    return folder
+
+
+def test_calibrate_writes_what_the_classifier_reads(calibrated, drawn_dataset):
+    content = json.loads((calibrated / "calibration.json").read_text())
+    classifier = Classifier.load(calibrated)
+    assert classifier.calibration.temperature == content["temperature"]
+    assert content["conformal"]["coverage"] == 0.9
+    assert content["command"].startswith("python calibrate.py --model")
+    predictions = classifier.predict([Image.new("RGB", (60, 80), "white")])
+    assert predictions[0].status in ("ok", "review", "unknown")
+    assert not list(calibrated.glob("*.partial"))
+
+
+def test_another_model_beside_a_calibration_is_noticed(calibrated, tmp_path):
+    folder = shutil.copytree(calibrated, tmp_path / "changed")
+    graph = onnx.load(folder / "model.onnx")
+    graph.doc_string = "trained again"
+    onnx.save(graph, folder / "model.onnx")
+    with pytest.raises(ModelError, match="another model.onnx"):
+        Classifier.load(folder)
+
+
+def test_the_scorecard_has_every_level_and_target(calibrated, drawn_dataset, tmp_path, capsys):
+    automation.main(["--model", str(calibrated), "--dataset", str(drawn_dataset), "--output", str(tmp_path)])
+    text = (tmp_path / "automation.md").read_text()
+    assert all(f"| articleType | {target} |" in text for target in ("95%", "98%", "99%"))
+    assert "Expected calibration error" in text
+    assert Image.open(tmp_path / "automation.png").width > 500
+    assert "| masterCategory | 95% |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "message"),
+    [
+        (calibrate, {"--target_precision": "99"}, "must be at least 0.5 and below 1"),
+        (calibrate, {"--coverage": "0"}, "--coverage 0.0"),
+        (calibrate, {"--model": "nowhere"}, "no model folder 'nowhere'"),
+        (calibrate, {"--dataset": "nowhere"}, "no prepared dataset"),
+        (automation, {"--dataset": "nowhere"}, "run calibrate.py on it first"),
+    ],
+)
+def test_wrong_arguments_are_explained_in_one_line(folder, command, changes, message, capsys):
+    given = {"--model": str(folder), "--dataset": "unused"} | changes
+    with pytest.raises(SystemExit) as caught:
+        command.main([word for pair in given.items() for word in pair])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_calibration_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "calibration.json").write_text("[]")
+    with pytest.raises(CalibrationError, match="must hold a JSON object"):
+        Calibration.load(tmp_path, ["label"], [["a"]])

@@ -1,0 +1,134 @@
+"""predict.py on a Ray cluster of two machines, both on this one: the same rows, also when one of them dies midway."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import predict
+from inference import ray_engine as predict_ray
+from inference.readers import find as inputs
+from tests.make_tiny_model import LABELS, save_picture, write_tiny_model
+
+NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
+UNITS = 24
+ATTEMPTS = 5
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head and one more node. Skipped where Ray is not installed or cannot start."""
+    pytest.importorskip("ray", reason="needs requirements-scale.txt")
+    from ray.cluster_utils import Cluster
+
+    for attempt in range(ATTEMPTS):  # Ray gives a node 30 s to start, which a busy machine may not make
+        try:
+            cluster = Cluster(initialize_head=True, head_node_args=NODE)
+            cluster.other = cluster.add_node(num_cpus=1, object_store_memory=NODE["object_store_memory"])
+            break
+        except Exception as error:  # Ray raises a plain one
+            if attempt == ATTEMPTS - 1:
+                pytest.skip(f"Ray cannot start here: {error}")
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return str(write_tiny_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory) -> Path:
+    """A list of UNITS units of pictures, by paths relative and absolute, with broken ones among them."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    paths = [str(save_picture(folder / f"{label}.png", label)) for label in LABELS]
+    (folder / "broken.png").write_bytes(Path(paths[0]).read_bytes()[:60])
+    few = [*paths, str(folder / "broken.png"), str(folder / "missing.png"), "relative.png"]
+    many = few * (UNITS * predict_ray.UNIT // len(few))
+    (folder / "list.txt").write_text("\n".join(many))
+    return folder
+
+
+def classify(model: str, *arguments: object) -> None:
+    predict.main(["--model", model, "--image_path", *map(str, arguments)])
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_rows_of_one_machine(cluster, model, catalogue, tmp_path):
+    pictures = [(catalogue / f"{label}.png").read_bytes() for label in LABELS]
+    pq.write_table(pa.table({"image": [*pictures, b"broken", None]}), tmp_path / "t.parquet", row_group_size=2)
+    classify(model, tmp_path / "t.parquet", "--output", tmp_path / "one.csv")
+    classify(model, tmp_path / "t.parquet", "--output", tmp_path / "two.csv", *on(cluster))
+    assert (tmp_path / "two.csv").read_text() == (tmp_path / "one.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_midway_costs_no_row_and_doubles_none(cluster, model, catalogue, tmp_path, monkeypatch):
+    arguments = [f"@{catalogue / 'list.txt'}", "--output"]
+    classify(model, *arguments, tmp_path / "one.jsonl")
+    append, killed = predict.Journal.append, []
+
+    def then_kill(journal, name, prediction):
+        append(journal, name, prediction)
+        if journal.done == predict_ray.UNIT and not killed:
+            killed.append(cluster.other.node_id)
+            cluster.remove_node(cluster.other, allow_graceful=False)
+
+    monkeypatch.setattr(predict.Journal, "append", then_kill)
+    classify(model, *arguments, tmp_path / "two.jsonl", *on(cluster))
+    assert killed
+    assert (tmp_path / "two.jsonl").read_text() == (tmp_path / "one.jsonl").read_text()
+
+
+def on(cluster) -> list[str]:
+    return ["--engine", "ray", "--address", cluster.address]
+
+
+def test_without_ray_the_cure_is_named(capsys, model, catalogue, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SystemExit) as stop:
+        classify(model, catalogue / "Flats.png", "--engine", "ray")
+    assert stop.value.code == 2
+    assert "pip install -r requirements-scale.txt" in capsys.readouterr().err
+
+
+def test_the_machines_get_the_code_and_the_model_and_nothing_else(model, tmp_path):
+    args = predict.parse_arguments(["--model", model, "--image_path", "a.png"], "")[1]
+    predict_ray.stage(args, tmp_path)
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"inference/readers/find.py", "app/classifier.py", "inference/ray_engine.py", "models/0/model.onnx"} <= files
+    assert not [file for file in files if file.endswith((".pt", ".md")) or file.startswith(("tests", "runs", "data/"))]
+
+
+def test_the_staged_code_is_complete(model, tmp_path):
+    """What a machine imports must be among what it is sent."""
+    args = predict.parse_arguments(["--model", model, "--image_path", "a.png"], "")[1]
+    picture = save_picture(tmp_path / "a.png", "Flats")
+    options = {"models": ["models/0"], "precision": "auto", "top_k": 1, "batch_size": 4, "tta": 1}
+    predict_ray.stage(args, tmp_path / "stage")
+    script = "import sys, json, predict_ray, image_tables, archives, remote; options, path = json.loads(sys.argv[1]); "
+    script += "print(predict_ray.Worker(options).classify([(path, path)])[0])"
+    command = [sys.executable, "-c", script, json.dumps([options, str(picture)])]
+    done = subprocess.run(command, cwd=tmp_path / "stage", capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[1]["label"] == "Flats"
+
+
+def test_tables_and_pictures_together_are_refused(capsys, model, catalogue):
+    pq.write_table(pa.table({"image": ["a.png"]}), catalogue / "t.parquet")
+    with pytest.raises(SystemExit) as stop:
+        classify(model, catalogue / "Flats.png", catalogue / "t.parquet", "--engine", "ray")
+    assert stop.value.code == 2
+    assert "not both at once" in capsys.readouterr().err
+
+
+def test_paths_reach_the_machines_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    error = inputs.ImageError("gone")
+    assert predict_ray.portable(("a.png", "a.png")) == ("a.png", str(tmp_path / "a.png"))
+    assert predict_ray.portable(("b.png", error)) == ("b.png", error)

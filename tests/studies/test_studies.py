@@ -1,0 +1,355 @@
+"""The two studies on drawn pictures: what is run once, what the pages say, how joint training reads coarse labels."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import models.torchvision_cpu  # noqa: F401  before transformers
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import draw_product
+from datasets import load_from_disk
+from PIL import Image
+
+from app.classifier import Classifier
+from data_prep.pipeline.build import write_dataset
+from data_prep.pipeline.images import FileImage
+from data_prep.pipeline.schema import Options, Row, Source
+from models.registry import build_model, head_of
+from studies.common.network import Network, softmax
+from studies.common.probe import held_out_logits, held_out_neighbours
+from studies.common.units import Unit, result_of, run_missing
+from studies.domain_gap.adaptation import adapt, information_loss
+from studies.domain_gap.batch_norm import adapted_logits
+from studies.domain_gap.clustering import mean_answer
+from studies.domain_gap.coarse_labels import MarginalLoss
+from studies.domain_gap.common_labels import COMMON, SHARED, TABLE, among, in_common
+from studies.domain_gap.ship import averaged
+from studies.domain_gap import study as domain_gap
+from studies.slash8.data import prepare
+from studies.slash8.rows import ROWS
+from studies.slash8 import study as slash8
+
+TILES_A_PAGE = 2
+
+
+def prepared(folder: Path, rows: list[tuple[str, str, str, dict]], columns: tuple[str, ...], extra: dict) -> Path:
+    """A prepared dataset of drawn pictures; rows: (label, split, what to draw, extra columns)."""
+    folder.mkdir()
+    made = []
+    for number, (label, split, article, more) in enumerate(rows):
+        name = f"{number}.jpg"
+        (folder / name).write_bytes(draw_product(article, number))
+        made.append(
+            Row(name, FileImage(str(folder), name), name, name, dict.fromkeys(columns, label), split, extra=more)
+        )
+    # Drawn pictures of a class look alike, across the splits too.
+    source = Source("Drawn", "tests", "cc0-1.0", columns, columns[0], columns[:0], extra, drop_leaks=False)
+    write_dataset(made, source, Options(output=folder / "prepared"))
+    return folder / "prepared"
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory) -> Path:
+    """Forty pictures of two categories, TILES_A_PAGE on each page, in the schema of data_prep.slash_screenshots."""
+    from datasets import Value
+
+    rows = []
+    for page in range(20):
+        label, article = ("Home", "Jeans") if page % 2 else ("Fashion", "Sports Shoes")
+        split = {0: "validation", 1: "validation", 2: "test", 3: "test"}.get(page, "train")
+        rows += [(label, split, article, {"page": f"{label}/{page}.jpg"})] * TILES_A_PAGE
+    return prepared(tmp_path_factory.mktemp("slash") / "drawn", rows, ("label",), {"page": Value("string")})
+
+
+@pytest.fixture(scope="module")
+def slash_study(screenshots, tmp_path_factory) -> tuple[list[str], Path]:
+    """The arguments of a small study and its folder, with one row run."""
+    folder = tmp_path_factory.mktemp("study")
+    places = ["--runs", str(folder / "runs"), "--results", str(folder / "results"), "--output", str(folder / "shipped")]
+    arguments = ["--dataset", str(screenshots), *places, "--epochs", "1", "--image_size", "32"]
+    slash8.main([*arguments, "--only", "basic_cnn"])
+    return arguments, folder
+
+
+def test_pictures_of_one_screenshot_are_never_torn_apart_by_the_folds(screenshots, tmp_path):
+    data = prepare(screenshots, tmp_path, seed=42)
+    page_of = dict(zip(data.rows()["id"], data.rows()["page"], strict=True))
+    folds = {}
+    for identity, fold in zip(data.ids, data.fold_of, strict=True):
+        folds.setdefault(page_of[identity], set()).add(int(fold))
+    assert len(data.ids) == 20 * TILES_A_PAGE and len(folds) == 20
+    assert all(len(found) == 1 for found in folds.values())
+    assert len(set(data.fold_of.tolist())) == 5
+
+
+def test_the_page_has_the_row_that_was_run_and_no_other(slash_study):
+    page = (slash_study[1] / "results" / "slash8.md").read_text()
+    assert "| basic_cnn |" in page and "out of fold" in page and "| Fashion |" in page
+    assert not [row.name for row in ROWS if row.name != "basic_cnn" and f"| {row.name} |" in page]
+    figures = slash_study[1] / "results" / "runs" / "slash8_study"
+    assert sorted(file.name for file in figures.iterdir()) == ["confusion.png", "mistakes.png"]
+
+
+def test_a_second_run_trains_nothing_and_keeps_what_a_person_wrote_below(slash_study, capsys):
+    arguments, folder = slash_study
+    page = folder / "results" / "slash8.md"
+    page.write_text(page.read_text() + "\n## Mistakes looked at\n")
+    slash8.main([*arguments, "--only", "basic_cnn"])
+    assert "5 units, 0 to do" in capsys.readouterr().out
+    assert page.read_text().count("## Mistakes looked at") == 1
+    assert not list((folder / "runs" / "basic_cnn").glob("*/")), "the folds' models are not needed any more"
+
+
+def test_a_dry_run_lists_the_units_with_an_estimate(slash_study, capsys):
+    slash8.main([*slash_study[0], "--only", "resnet18", "--dry_run"])
+    said = capsys.readouterr().out
+    assert "5 units, 5 to do, about" in said and "resnet18, fold_4: about" in said
+    assert not list((slash_study[1] / "runs").glob("resnet18/*.json"))
+
+
+def test_a_row_without_its_weights_fails_alone(slash_study, capsys):
+    with pytest.raises(SystemExit, match="not all rows could be run: probe_lite0"):
+        slash8.main([*slash_study[0], "--lite0", "nowhere", "--only", "probe_lite0", "basic_cnn"])
+    assert "FAILED, the row is left out" in capsys.readouterr().err
+
+
+def test_the_shipped_model_learnt_all_and_brings_its_out_of_fold_answers(slash_study, screenshots):
+    import pyarrow.parquet
+
+    slash8.main([*slash_study[0], "--ship", "basic_cnn"])
+    shipped = slash_study[1] / "shipped"
+    table = pyarrow.parquet.read_table(shipped / "oof.parquet")
+    assert table.num_rows == 20 * TILES_A_PAGE and set(table["label"].to_pylist()) == {"Fashion", "Home"}
+    assert (shipped / "model.onnx").is_file()
+    card = (shipped / "README.md").read_text()
+    assert "Out-of-fold scores" in card and "model-index" not in card and "python predict.py" in card
+
+
+def test_a_shipped_probe_answers_and_is_calibrated_out_of_fold(slash_study, screenshots, imagenet, tmp_path):
+    import calibrate
+
+    arguments = [*slash_study[0], "--lite0", str(imagenet), "--output", str(tmp_path / "probe")]
+    slash8.main([*arguments, "--only", "probe_lite0"])
+    slash8.main([*arguments, "--ship", "probe_lite0"])
+    classifier = Classifier.load(tmp_path / "probe")
+    assert classifier.labels == ["Fashion", "Home"]
+    oof = str(tmp_path / "probe" / "oof.parquet")
+    calibrate.main(["--model", str(tmp_path / "probe"), "--dataset", str(screenshots), "--oof", oof])
+    learnt = load_from_disk(screenshots)["train"]
+    calibrated, plain = (one.predict(learnt["image"]) for one in (Classifier.load(tmp_path / "probe"), classifier))
+    assert [one.top_k[0].label for one in calibrated] == [one.top_k[0].label for one in plain], (
+        "temperature keeps order"
+    )
+    assert all(sum(one.confidence for one in answer.top_k) == pytest.approx(1) for answer in calibrated)
+    right = [learnt.features["label"].names[i] for i in learnt["label"]]
+    found = [one.top_k[0].label == label for one, label in zip(calibrated, right, strict=True)]
+    assert np.mean(found) > 0.9, "features of untrained weights tell two drawn kinds apart"
+
+
+def test_a_linear_layer_tells_apart_what_a_line_can_tell_apart():
+    generator = np.random.default_rng(0)
+    for classes in (2, 3):
+        truth = np.arange(120) % classes
+        embeddings = np.eye(classes, 6)[truth] + generator.normal(scale=0.1, size=(2, 120, 6))
+        logits = held_out_logits(embeddings, truth, np.arange(120) // 8 % 5)
+        assert (logits.argmax(axis=-1) == truth).all() and logits.shape == (2, 120, classes)
+        assert (held_out_neighbours(embeddings, truth, np.arange(120) // 8 % 5).argmax(axis=1) == truth).all()
+
+
+def test_adapting_without_labels_finds_the_classes_of_moved_pictures(tmp_path, trained):
+    network = Network(trained)
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(draw_product("Jeans", n))).resize((32, 32))) for n in range(8)])
+    adapt(trained, pixels, classes=[0, 1], steps=2, seed=1, output=tmp_path)
+    adapted = Network(tmp_path)
+    assert adapted.labels == network.labels
+    assert torch.equal(head_weight(adapted), head_weight(network)), "the head stays"
+    assert not np.allclose(adapted.embeddings(pixels), network.embeddings(pixels))
+    sure, torn = torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.tensor([[9.0, 0.0], [9.0, 0.0]])
+    assert information_loss(sure) < information_loss(torn) < information_loss(torch.zeros(2, 2)) + 0.1
+
+
+def head_weight(network: Network) -> torch.Tensor:
+    return next(layer for layer in head_of(network.model).modules() if isinstance(layer, torch.nn.Linear)).weight
+
+
+def test_shipping_a_row_that_was_not_run_says_how_to_run_it(slash_study, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        slash8.main([*slash_study[0], "--ship", "resnet18"])
+    assert stopped.value.code == 2
+    assert "--ship resnet18: its folds were not run" in capsys.readouterr().err
+
+
+def test_a_dataset_without_pages_is_refused(drawn_dataset, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        slash8.main(["--dataset", str(drawn_dataset), "--runs", str(tmp_path), "--dry_run"])
+    assert "no label column 'label'" in capsys.readouterr().err
+
+
+def counted(calls: list[str], name: str, recipe: str = "plain") -> Unit:
+    def work(folder: Path) -> dict[str, np.ndarray]:
+        calls.append(name)
+        if name == "broken":
+            raise SystemExit("no such weights")
+        return {"answer": np.arange(3)}
+
+    return Unit(name, "fold_0", {"recipe": recipe}, 1.0, work)
+
+
+def test_a_finished_unit_is_not_repeated_and_another_recipe_is_another_unit(tmp_path):
+    calls: list[str] = []
+    for recipe in ("plain", "plain", "other"):
+        assert run_missing([counted(calls, "row", recipe)], tmp_path, dry_run=False) == []
+    assert calls == ["row", "row"]
+    result = result_of(counted(calls, "row"), tmp_path)
+    assert result.arrays["answer"].tolist() == [0, 1, 2] and result.facts["made_by"] == {"recipe": "plain"}
+
+
+def test_a_unit_that_fails_costs_its_row_only(tmp_path):
+    calls: list[str] = []
+    units = [counted(calls, "broken"), counted(calls, "broken", "second fold"), counted(calls, "row")]
+    assert run_missing(units, tmp_path, dry_run=False) == ["broken"]
+    assert calls == ["broken", "row"]
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    unit = counted([], "row")
+    run_missing([unit], tmp_path, dry_run=False)
+    unit.path(tmp_path).with_suffix(".npz").write_bytes(b"")
+    with pytest.raises(ValueError, match="damaged"):
+        result_of(unit, tmp_path)
+
+
+def test_a_leaf_label_costs_its_cross_entropy_and_a_coarse_one_the_sum_of_its_leaves():
+    logits = torch.tensor([[2.0, 1.0, -1.0], [0.0, 3.0, 1.0]])
+    leaf = F.one_hot(torch.tensor([0, 2]), 3).float()
+    assert torch.allclose(MarginalLoss(0.1)(logits, leaf), F.cross_entropy(logits, leaf.argmax(1), label_smoothing=0.1))
+    coarse = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+    sums = (logits.softmax(1) * coarse).sum(1)
+    assert torch.allclose(MarginalLoss()(logits, coarse), -sums.log().mean())
+
+
+def test_a_model_of_article_types_answers_in_the_common_classes_by_sums():
+    labels = ["Jeans", "Trousers", "Tshirts", "Lipstick"]
+    common = in_common(np.array([[0.3, 0.3, 0.2, 0.2]]), labels)
+    assert common[0, COMMON.index("trousers")] == pytest.approx(0.6) and common.sum() == pytest.approx(0.8)
+    chosen, truth = among(common, np.array([COMMON.index("trousers")]), SHARED)
+    assert chosen[0, truth[0]] == pytest.approx(0.75)
+
+
+def test_no_class_of_a_source_stands_in_two_lines_of_the_table():
+    for source in ("fashion_mnist", "kaggle", "clothing"):
+        own = [name for line in TABLE.values() for name in line.get(source, [])]
+        assert len(own) == len(set(own)) and own
+
+
+@pytest.mark.real_data
+def test_the_table_names_classes_that_the_sources_have(shared):
+    folders = {folder.name for folder in (shared / "data" / "clothing" / "train").iterdir()}
+    assert folders == {name for line in TABLE.values() for name in line.get("clothing", [])}
+    with zipfile.ZipFile(shared / "data" / "kaggle" / "fashion-product-images-small.zip") as archive:
+        styles = next(name for name in archive.namelist() if name.endswith("styles.csv"))
+        table = archive.read(styles).decode("utf-8").splitlines()
+    article_types = {line.split(",")[4] for line in table if line}
+    assert {name for line in TABLE.values() for name in line["kaggle"]} <= article_types
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory) -> Path:
+    """What stands for pretrained weights: EfficientNet-Lite0 as it is before training."""
+    folder = tmp_path_factory.mktemp("weights") / "lite0"
+    build_model("efficientnet_lite0", ["a", "b"], 32, from_scratch=True).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> list[str]:
+    """The three sources of the domain gap as options, each with two common classes."""
+    folder = tmp_path_factory.mktemp("sources")
+    names = {"fashion_mnist": ("Shirt", "Trouser"), "kaggle": ("Shirts", "Jeans"), "clothing": ("shirt", "pants")}
+    options = []
+    for source, labels in names.items():
+        columns = ("articleType",) if source == "kaggle" else ("label",)
+        rows = [
+            (label, split, article, {})
+            for split, count in (("train", 12), ("validation", 4), ("test", 4))
+            for label, article in zip(labels, ("Shirts", "Jeans"), strict=True)
+            for _ in range(count)
+        ]
+        options += [f"--{source}", str(prepared(folder / source, rows, columns, {}))]
+    return options
+
+
+@pytest.mark.slow
+def test_the_gap_is_measured_joint_training_runs_and_a_lacking_start_is_said(sources, imagenet, tmp_path, capsys):
+    quick = ["--steps", "1", "--image_size", "32", "--lite0", str(imagenet), "--results", str(tmp_path / "results")]
+    arguments = [*sources, *quick, "--runs", str(tmp_path / "runs")]
+    with pytest.raises(SystemExit, match="not all rows could be run: few_5"):
+        domain_gap.main([*arguments, "--only", "kaggle", "joint", "few_5"])
+    assert "run the row kaggle_phone" in capsys.readouterr().err
+    page = (tmp_path / "results" / "domain_gap.md").read_text()
+    assert "| Kaggle catalogue |" in page and "| kaggle + BatchNorm |" in page and "| joint |" in page
+    assert "sample of 900" in page and "| few_5 |" not in page and "Track Pants" in page
+    assert (tmp_path / "results" / "runs" / "domain_gap" / "matrix.png").stat().st_size > 1000
+    joint = json.loads(next((tmp_path / "runs" / "joint").glob("*.json")).read_text())
+    assert joint["made_by"]["source"] == "joint"
+    domain_gap.main([*arguments, "--only", "kaggle", "joint"])
+    assert "2 units, 0 to do" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_average_of_two_joint_trainings_is_shipped_with_its_card_and_graph(sources, imagenet, tmp_path, capsys):
+    quick = ["--steps", "1", "--image_size", "32", "--fashion", str(imagenet), "--runs", str(tmp_path / "runs")]
+    arguments, output = [*sources, *quick, "--results", str(tmp_path)], tmp_path / "shipped" / "fashion"
+    with pytest.raises(SystemExit) as stopped:
+        domain_gap.main([*arguments, "--ship", str(output)])
+    assert stopped.value.code == 2 and "--only fashion_joint" in capsys.readouterr().err
+    domain_gap.main([*arguments, "--only", "fashion_joint", "fashion_joint_128"])
+    domain_gap.main([*arguments, "--ship", str(output)])
+    card = (output / "README.md").read_text()
+    assert "65% of fashion_joint, the rest of fashion_joint_128" in card and "| accuracy |" in card
+    assert set(Classifier.load(output).labels) == {"Shirts", "Jeans"}
+
+
+def test_averaged_weights_lie_between_and_must_be_of_one_network():
+    first, second = (
+        {"weight": torch.ones(2), "seen": torch.tensor(3)},
+        {"weight": torch.zeros(2), "seen": torch.tensor(5)},
+    )
+    mixed = averaged(first, second, 0.65)
+    assert mixed["weight"].tolist() == pytest.approx([0.65, 0.65]) and mixed["seen"] == 3
+    with pytest.raises(ValueError, match="different architectures"):
+        averaged(first, {"weight": torch.zeros(3), "seen": torch.tensor(5)}, 0.5)
+
+
+@pytest.mark.slow
+def test_photos_are_sorted_without_their_labels(sources, imagenet, tmp_path):
+    quick = ["--steps", "1", "--image_size", "32", "--lite0", str(imagenet), "--lite2", str(imagenet)]
+    arguments = [*sources, *quick, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path)]
+    domain_gap.main([*arguments, "--only", "kaggle_phone", "clustered"])
+    assert "| clustered | photos sorted" in (tmp_path / "domain_gap.md").read_text()
+
+
+def test_whoever_is_sure_that_it_is_not_decides():
+    torn, sure = np.array([[0.5, 0.5, 0.0]]), np.array([[0.1, 0.6, 0.3]])
+    assert mean_answer([torn, sure]).argmax() == 1 and mean_answer([torn, sure])[0, 2] < 1e-4
+    assert mean_answer([torn, sure]).sum() == pytest.approx(1)
+
+
+def test_batch_norm_adapts_to_pictures_of_another_brightness(imagenet):
+    pixels = np.random.default_rng(0).integers(0, 60, (16, 32, 32, 3), dtype=np.uint8)
+    network = Network(imagenet)
+    plain, kept = network.logits(pixels), adapted_logits(Network(imagenet), pixels, prior=10**9)
+    adapted = adapted_logits(Network(imagenet), pixels, prior=0)
+    assert np.abs(softmax(plain) - softmax(kept)).max() < 0.02
+    assert np.abs(plain - adapted).max() > 10 * np.abs(plain - kept).max()
+
+
+def test_batch_norm_cannot_adapt_where_there_is_none():
+    network = type("Plain", (), {"model": torch.nn.Linear(2, 2)})()
+    with pytest.raises(ValueError, match="no BatchNorm"):
+        adapted_logits(network, np.zeros((1, 2, 2, 3), np.uint8))

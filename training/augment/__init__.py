@@ -1,0 +1,1 @@
+"""Augmentations of whole batches, each sample with random parameters of its own."""

@@ -1,0 +1,104 @@
+"""What is checked before a training starts, so that hours later nothing fails that could be known at once."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from transformers import PreTrainedModel, TrainingArguments
+
+TRAINER_STATE = "trainer_state.json"  # the file that Trainer writes last
+CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+ADAM_COPIES = 2  # AdamW's two moments are as large as the weights
+FOLDER_COPIES = 2  # model.safetensors and model.onnx
+
+
+class CannotWrite(ValueError):
+    """A folder cannot be written, or its disk has not enough room; the message says what would do."""
+
+
+class NoCheckpoint(ValueError):
+    """There is nothing to resume from where --resume_from_checkpoint points."""
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Make the folder that the user gave as `option`. Raises CannotWrite."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"cannot write {option} {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise CannotWrite(f"cannot write {option} {folder}: permission denied; give another folder with {option}")
+
+
+def check_room(model: PreTrainedModel, training: TrainingArguments, averaged: bool, cache: Path, cached: int) -> None:
+    """Compare what the training will write with what the disks have left. Raises CannotWrite.
+
+    averaged: whether checkpoints hold the average of the weights too. cache, cached: the folder for decoded pictures
+    and the bytes that will come into it.
+    """
+    output = Path(training.output_dir)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    checkpoint = weights * (1 + averaged + (0 if training.save_only_model else ADAM_COPIES))
+    there = sum(file.stat().st_size for file in output.glob("checkpoint-*/*"))
+    checkpoints = max(0, checkpoint * _checkpoints(training) - there)
+    needs = [(output, checkpoints + FOLDER_COPIES * weights), (cache, cached)]
+    for folder, _ in needs:
+        disk = folder.stat().st_dev
+        needed = sum(size for other, size in needs if other.stat().st_dev == disk)
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise CannotWrite(
+                f"the disk of {folder} has {_megabytes(free)} left, and the training writes {_megabytes(needed)} to it "
+                f"(checkpoints {_megabytes(checkpoints)}, decoded pictures {_megabytes(cached)}): make room, give "
+                "another --output_dir or --cache_dir, or keep fewer checkpoints with --save_total_limit 1"
+            )
+
+
+def _checkpoints(training: TrainingArguments) -> int:
+    """How many checkpoints lie on the disk at a time: a new one is complete before an old one goes."""
+    if training.save_strategy == "no":
+        return 0
+    return training.save_total_limit + 1 if training.save_total_limit else int(training.num_train_epochs)
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:,.0f} MB"
+
+
+def checkpoint_to_resume(training: TrainingArguments) -> str | None:
+    """The checkpoint that --resume_from_checkpoint means: a folder, or True for the newest of the output folder.
+
+    Raises NoCheckpoint.
+    """
+    wanted = training.resume_from_checkpoint
+    if wanted is None or wanted.lower() == "false":
+        return None
+    if wanted.lower() != "true":
+        if not Path(wanted).is_dir():
+            raise NoCheckpoint(f"no checkpoint folder {wanted}; True takes the newest of --output_dir")
+        if not is_complete(Path(wanted)):
+            raise NoCheckpoint(f"{wanted} is no complete checkpoint; True takes the newest complete one")
+        return wanted
+    newest = newest_checkpoint(Path(training.output_dir))
+    if newest is None:
+        print(f"no checkpoint in {training.output_dir} yet: starting from the beginning", file=sys.stderr)
+    return newest and str(newest)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint of an output folder; one that a kill left half-written does not count."""
+    matches = [(CHECKPOINT.fullmatch(path.name), path) for path in folder.glob("checkpoint-*")]
+    steps = {int(match[1]): path for match, path in matches if match and is_complete(path)}
+    return steps[max(steps)] if steps else None
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether Trainer's state is there and whole."""
+    try:
+        json.loads((checkpoint / TRAINER_STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True

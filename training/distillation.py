@@ -1,0 +1,60 @@
+"""A trained model as teacher: its logits for the batch that the student sees, in the student's order of labels."""
+
+from pathlib import Path
+
+import torch
+from torchvision.transforms.v2 import functional
+from transformers import AutoModelForImageClassification
+
+from models.registry import normalisation_of
+
+SHOWN_LABELS = 3
+
+
+class TeacherError(ValueError):
+    """The teacher cannot be loaded or has other labels; the message says which."""
+
+
+class Teacher(torch.nn.Module):
+    """Answers for the student's pictures, whatever image size, normalisation and order of labels its own are.
+
+    folder: a model folder of train.py. labels: the student's, in its order. mean, std: the student's normalisation.
+    Raises TeacherError.
+    """
+
+    def __init__(self, folder: str, labels: list[str], mean: list[float], std: list[float]):
+        super().__init__()
+        try:
+            self.model = AutoModelForImageClassification.from_pretrained(folder).eval().requires_grad_(False)
+        except (OSError, ValueError) as error:
+            there = Path(folder).is_dir()
+            reason = str(error).strip().splitlines()[0] if there else "no such folder, nor a model on the Hub"
+            raise TeacherError(f"--teacher {folder} is no model folder with weights: {reason}") from error
+        own = [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
+        _check_labels(folder, own, labels)
+        self.register_buffer("order", torch.tensor([own.index(label) for label in labels]))
+        self.image_size = self.model.config.image_size
+        own_mean, own_std = (torch.tensor(values) for values in normalisation_of(folder))
+        # Undoing the student's normalisation and applying the teacher's is one multiplication and one addition.
+        self.register_buffer("scale", (torch.tensor(std) / own_std).view(1, 3, 1, 1))
+        self.register_buffer("shift", ((torch.tensor(mean) - own_mean) / own_std).view(1, 3, 1, 1))
+
+    @torch.no_grad()
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(batch, 3, height, width) float32 as the student reads them -> (batch, labels) float32 logits."""
+        pixels = pixels * self.scale + self.shift
+        if pixels.shape[-1] != self.image_size:
+            pixels = functional.resize(pixels, [self.image_size, self.image_size], antialias=True)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return self.model(pixel_values=pixels).logits.float()[:, self.order]
+
+
+def _check_labels(folder: str, own: list[str], labels: list[str]) -> None:
+    missing, more = [x for x in labels if x not in own], [x for x in own if x not in labels]
+    differences = [
+        f"{what} {len(names)} ({', '.join(names[:SHOWN_LABELS])}{', …' if len(names) > SHOWN_LABELS else ''})"
+        for what, names in (("it lacks", missing), ("the dataset lacks", more))
+        if names
+    ]
+    if differences:
+        raise TeacherError(f"--teacher {folder} has other labels than the dataset: {' and '.join(differences)}")

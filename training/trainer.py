@@ -1,0 +1,184 @@
+"""A Transformers Trainer for uint8 picture batches: augments whole batches, scores each level of the taxonomy."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers import EvalPrediction, Trainer
+from transformers.modeling_outputs import ImageClassifierOutput
+
+from evaluation.metrics import CatalogueMetrics
+from models.registry import head_of, layer_depths
+from training.callbacks import AverageWeights, BalancedSampler, FreezeBackbone, SeedEachProcess, parameter_groups
+from training.checkpoints import TRAINER_STATE
+from training.distillation import Teacher
+from training.losses import Loss, distillation_loss
+from training.recipe import Recipe
+
+# Looking at a loss on a GPU waits for all that it has to do, so it is done for many steps at once.
+STEPS_BETWEEN_CHECKS = 50
+SHOWN_PICTURES = 8
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or a weight is no longer a finite number; the message says where."""
+
+
+class CatalogueTrainer(Trainer):
+    """Batches arrive as image_data.collate makes them and are augmented and normalised on the model's device.
+
+    mix: changes (pixels, labels) into (pixels, targets) while training. loss: of the training steps. teacher: for
+    distillation with the recipe's weight and temperature. train() raises TrainingDiverged.
+    """
+
+    def __init__(
+        self,
+        *args,
+        train_transform: torch.nn.Module,
+        eval_transform: torch.nn.Module,
+        recipe: Recipe | None = None,
+        loss: Loss | None = None,
+        mix: torch.nn.Module | None = None,
+        teacher: Teacher | None = None,
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = False
+        self.train_transform, self.eval_transform, self.mix = train_transform, eval_transform, mix
+        self.recipe = recipe or Recipe()
+        device = self.args.device
+        self.training_loss = (loss or Loss(smoothing=self.args.label_smoothing_factor)).to(device)
+        self.teacher = None if teacher is None else teacher.to(device, memory_format=torch.channels_last)
+        self.freeze = FreezeBackbone(self.model, head_of(self.model), self.recipe.freeze_backbone)
+        self.average = AverageWeights(self.model, self.recipe.ema) if self.recipe.ema else None
+        for callback in filter(None, (self.freeze, SeedEachProcess(), self.average)):
+            self.add_callback(callback)
+        # (step, learning rate, loss, rows of the batch) of the steps that _check_losses has not looked at.
+        self.unchecked: list[tuple[int, float, torch.Tensor, torch.Tensor | None]] = []
+
+    def train(self, *args, **kwargs):
+        """As Trainer's; at the end the model is the average of its weights if the recipe keeps one."""
+        output = super().train(*args, **kwargs)
+        self._check_losses()
+        if self.average is not None:
+            self.average.adopt()
+            self.remove_callback(self.average)
+            self.average = None
+        return output
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        model = model or self.model
+        if self.optimizer is None and self.recipe.layer_decay not in (None, 1.0):
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            decayed = set(self.get_decay_parameter_names(model))
+            rates = self.args.learning_rate, self.args.weight_decay, self.recipe.layer_decay
+            self.optimizer = optimizer_class(parameter_groups(model, layer_depths(model), decayed, *rates), **options)
+        return super().create_optimizer(model)
+
+    def training_step(self, model, inputs: dict, num_items_in_batch=None) -> torch.Tensor:
+        rows = inputs.get("rows")
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.unchecked.append((self.state.global_step + 1, self._get_learning_rate(), loss, rows))
+        if loss.device.type == "cpu" or len(self.unchecked) >= STEPS_BETWEEN_CHECKS:
+            self._check_losses()
+        return loss
+
+    def _check_losses(self) -> None:
+        """Raises TrainingDiverged if a loss is not a finite number, before a checkpoint can hold what came of it."""
+        steps, self.unchecked = self.unchecked, []
+        if not steps or torch.stack([loss for _, _, loss, _ in steps]).isfinite().all():
+            return
+        step, rate, loss, rows = next(each for each in steps if not each[2].isfinite())
+        raise TrainingDiverged(
+            f"the loss is {loss.item()} at step {step}, with learning rate {rate:.1e}{self._pictures(rows)}: "
+            "try a lower --learning_rate or --max_grad_norm"
+        )
+
+    def _pictures(self, rows: torch.Tensor | None) -> str:
+        if rows is None:
+            return ""
+        shown = ", ".join(self.train_dataset.ids(rows[:SHOWN_PICTURES].tolist()))
+        return f" and the pictures {shown}{', …' if len(rows) > SHOWN_PICTURES else ''}"
+
+    def _prepare_inputs(self, inputs: dict) -> dict:
+        inputs = super()._prepare_inputs(inputs)
+        training = self.model.training
+        transform = self.train_transform if training else self.eval_transform
+        with torch.no_grad(), torch.autocast(inputs["pixel_values"].device.type, enabled=False):
+            pixels = transform(inputs["pixel_values"])
+            if training:
+                self.freeze.hold_still()
+                targets = F.one_hot(inputs["labels"], self.model.config.num_labels).to(pixels.dtype)
+                pixels, inputs["targets"] = (pixels, targets) if self.mix is None else self.mix(pixels, targets)
+        inputs["pixel_values"] = pixels.contiguous(memory_format=torch.channels_last)
+        return inputs
+
+    def compute_loss(self, model, inputs: dict, return_outputs: bool = False, num_items_in_batch=None):
+        """The recipe's loss; plain cross-entropy in evaluation, so that validation losses stay comparable."""
+        logits = model(pixel_values=inputs["pixel_values"]).logits.float()
+        loss = self._training_loss(logits, inputs) if model.training else F.cross_entropy(logits, inputs["labels"])
+        return (loss, ImageClassifierOutput(logits=logits)) if return_outputs else loss
+
+    def _training_loss(self, logits: torch.Tensor, inputs: dict) -> torch.Tensor:
+        loss = self.training_loss(logits, inputs["targets"])
+        if self.teacher is None:
+            return loss
+        with self.accelerator.autocast():
+            teacher_logits = self.teacher(inputs["pixel_values"])
+        weight, temperature = self.recipe.distill_weight, self.recipe.distill_temperature
+        return (1 - weight) * loss + weight * distillation_loss(logits, teacher_logits, temperature)
+
+    def evaluation_loop(self, *args, **kwargs):
+        """While training, of the average of the weights if the recipe keeps one."""
+        if self.average is None:
+            return super().evaluation_loop(*args, **kwargs)
+        with self.average.in_place():
+            return super().evaluation_loop(*args, **kwargs)
+
+    def _get_train_sampler(self, train_dataset=None):
+        if self.recipe.sampler != "balanced":
+            return super()._get_train_sampler(train_dataset)
+        labels = (train_dataset or self.train_dataset).labels[:, 0]
+        sampler = BalancedSampler(labels, self.args.data_seed or self.args.seed)
+        self.add_callback(sampler)  # accelerate does not tell it the epoch in a resumed, distributed run
+        return sampler
+
+    def _save_checkpoint(self, model, trial) -> None:
+        self._check_losses()
+        state = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / TRAINER_STATE
+        if self.args.should_save:
+            state.unlink(missing_ok=True)  # an older run's, which would make a half-written checkpoint look whole
+        finite = [tensor.isfinite().all() for tensor in self.model.state_dict().values()]
+        if not torch.stack(finite).all():
+            raise TrainingDiverged(f"a weight is not a finite number after step {self.state.global_step}")
+        super()._save_checkpoint(model, trial)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.average is not None and self.args.should_save:
+            self.average.save(output_dir or self.args.output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.average is not None:
+            self.average.load(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.average is not None:
+            self.average.load(self.state.best_model_checkpoint)
+
+
+def score(prediction: EvalPrediction, ancestors: list[np.ndarray], levels: list[str]) -> dict[str, float]:
+    """Accuracy, top-5, macro-F1 and, for each coarser level, the accuracy of the predicted label's ancestor.
+
+    ancestors: for each level above the label, fine to coarse, the ancestor's id for every label id.
+    levels: the names of these levels.
+    """
+    labels, coarser = prediction.label_ids
+    scores = CatalogueMetrics().compute(predictions=prediction.predictions, references=labels)
+    predicted = prediction.predictions.argmax(axis=1)
+    for column, (level, ancestor) in enumerate(zip(levels, ancestors, strict=True)):
+        scores[f"{level}_accuracy"] = float((ancestor[predicted] == coarser[:, column]).mean())
+    return scores
