@@ -4,7 +4,7 @@ PIP = .venv/bin/pip install --quiet --disable-pip-version-check
 
 .PHONY: demo app test test-all test-browser lint clean
 
-demo: .venv/predict-ready  ## classify the pictures in examples/ with the shipped model
+demo: .venv/predict-ready  ## classify the images in examples/ with the shipped model
 	.venv/bin/python predict.py --image_path examples
 
 app: .venv/app-ready  ## the page and the REST API on http://127.0.0.1:7860

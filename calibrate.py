@@ -1,4 +1,4 @@
-"""Measure on held-out pictures how far a model can be trusted, and store it beside the model as calibration.json.
+"""Measure on held-out images how far a model can be trusted, and store it beside the model as calibration.json.
 
     python calibrate.py --model app/models/fashion --dataset data/kaggle_fashion
     python calibrate.py --model app/models/fashion --dataset data/kaggle_fashion --target_precision 0.98 --coverage 0.95
@@ -20,17 +20,17 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from app.calibration import CALIBRATION_FILE, CENTRES_FILE, VERSION, UnknownDetector, model_hash
+from app.calibration import CALIBRATION_FILE, CENTERS_FILE, VERSION, UnknownDetector, model_hash
 from app.classifier import Classifier, ModelError
 from app.model_files import MODEL_FILE
 from data_prep.pipeline.card import dataset_fingerprint
-from evaluation.ood import Centres, centres_of, fit_unknown, out_of_fold_centres
+from evaluation.ood import Centers, centers_of, fit_unknown, out_of_fold_centers
 from evaluation.predictions import SplitOutputs, read_out_of_fold, run_split
 from evaluation.scoring import expected_calibration_error
 from evaluation.thresholds import fit_thresholds
 
 SPLIT, OUT_OF_FOLD = "validation", "out of fold"
-CENTRE_IMAGES = 4000  # training pictures that give the class means
+CENTER_IMAGES = 4000  # training images that give the class means
 TEMPERATURES = (0.1, 10.0)
 
 
@@ -39,13 +39,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(parser, argv)
     try:
         classifier = Classifier.load(args.model, precision="fp32", calibrated=False)
-        validation, centres = evidence(classifier, args)
+        validation, centers = evidence(classifier, args)
         fingerprint = dataset_fingerprint(args.dataset)
     except (ModelError, ValueError) as error:
         parser.error(str(error))
     temperature = fit_temperature(validation.logits, validation.truth)
     probabilities = softmax(validation.logits / temperature)
-    detector, area = fit_unknown(validation, centres, classifier.taxonomy)
+    detector, area = fit_unknown(validation, centers, classifier.taxonomy)
     content = {
         "version": VERSION,
         "temperature": temperature,
@@ -88,15 +88,15 @@ def parse_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> 
     return args
 
 
-def evidence(classifier: Classifier, args: argparse.Namespace) -> tuple[SplitOutputs, Centres | None]:
-    """Answers about pictures that the model, or its like, never saw, and the class means if there are embeddings."""
+def evidence(classifier: Classifier, args: argparse.Namespace) -> tuple[SplitOutputs, Centers | None]:
+    """Answers about images that the model, or its like, never saw, and the class means if there are embeddings."""
     if args.oof:
-        pictures, fold_of = read_out_of_fold(classifier, args.oof, args.dataset)
-        return pictures, None if pictures.embeddings is None else out_of_fold_centres(pictures, fold_of)
+        images, fold_of = read_out_of_fold(classifier, args.oof, args.dataset)
+        return images, None if images.embeddings is None else out_of_fold_centers(images, fold_of)
     validation = run_split(classifier, args.dataset, SPLIT)
     if "embeddings" not in classifier.outputs:
         return validation, None
-    return validation, centres_of(run_split(classifier, args.dataset, "train", CENTRE_IMAGES), validation)
+    return validation, centers_of(run_split(classifier, args.dataset, "train", CENTER_IMAGES), validation)
 
 
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
@@ -139,23 +139,23 @@ def conformal(probabilities: np.ndarray, truth: np.ndarray, coverage: float | No
 
 def write(folder: Path, content: dict, detector: UnknownDetector) -> None:
     """The class means first: a calibration.json without them would not load."""
-    if detector.centres is not None:
-        partial = folder / f"{CENTRES_FILE}.partial"
+    if detector.centers is not None:
+        partial = folder / f"{CENTERS_FILE}.partial"
         with partial.open("wb") as file:
-            np.save(file, detector.centres.astype(np.float16), allow_pickle=False)
-        partial.replace(folder / CENTRES_FILE)
+            np.save(file, detector.centers.astype(np.float16), allow_pickle=False)
+        partial.replace(folder / CENTERS_FILE)
     partial = folder / f"{CALIBRATION_FILE}.partial"
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(folder / CALIBRATION_FILE)
-    if detector.centres is None:
-        (folder / CENTRES_FILE).unlink(missing_ok=True)
+    if detector.centers is None:
+        (folder / CENTERS_FILE).unlink(missing_ok=True)
 
 
 def report(folder: Path, content: dict, split: SplitOutputs, probabilities: np.ndarray) -> None:
     before = expected_calibration_error(softmax(split.logits), split.truth)
     after = expected_calibration_error(probabilities, split.truth)
     print(f"{folder / CALIBRATION_FILE}: temperature {content['temperature']:.3f}")
-    print(f"  expected calibration error {before:.3f} -> {after:.3f} on these {len(split.truth)} pictures")
+    print(f"  expected calibration error {before:.3f} -> {after:.3f} on these {len(split.truth)} images")
     for level, thresholds in content["thresholds"].items():
         never = sum(value is None for value in thresholds.values())
         print(f"  {level}: {len(thresholds)} thresholds, {never} categories are never sure enough")

@@ -1,4 +1,4 @@
-"""Write a trained model as an ONNX graph, check it against torch on real pictures, and quantise it on demand.
+"""Write a trained model as an ONNX graph, check it against torch on real images, and quantise it on demand.
 
     python export.py --model runs/mobilenet_v2                       # model.onnx from the folder's safetensors
     python export.py --model app/models/fashion --int8 --dataset data/kaggle_fashion    # model.int8.onnx beside it
@@ -35,7 +35,7 @@ from models.onnx_outputs import GraphOutputs
 MAX_PROBABILITY_DIFFERENCE = 1e-3  # of the graph from torch, most of it from storing the weights in 16 bits
 MAX_FLOAT32_DIFFERENCE = 1e-4
 CHECKED_IMAGES = 64
-RANGE_IMAGES = 256  # training pictures that give the ranges of int8 activations
+RANGE_IMAGES = 256  # training images that give the ranges of int8 activations
 MIN_AGREEMENT = 0.99  # of the int8 graph's labels with the float graph's
 MAX_LOSS = 0.003  # accuracy that int8 may cost
 OPSET = 18
@@ -44,7 +44,7 @@ INT16_MAX = 32767
 INPUT = "pixel_values"
 
 
-class ExportFailed(RuntimeError):
+class ExportError(RuntimeError):
     """The graph could not be written, or does not compute what the torch model does."""
 
 
@@ -53,12 +53,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         if args.int8:
-            quantise_folder(args.model, args.dataset)
+            quantize_folder(args.model, args.dataset)
         else:
             export_folder(args.model, args.dataset)
     except (ModelError, ValueError) as error:
         parser.error(str(error))
-    except ExportFailed as error:
+    except ExportError as error:
         sys.exit(f"export.py: nothing was written: {error}")
 
 
@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def export_folder(folder: Path, dataset: str) -> None:
-    """Write model.onnx from the safetensors, checked on validation pictures. Raises ExportFailed or ValueError."""
+    """Write model.onnx from the safetensors, checked on validation images. Raises ExportError or ValueError."""
     if not (folder / "model.safetensors").is_file():
         raise ValueError(f"--model {folder}: no model.safetensors to export; take the folder that train.py wrote")
     from models import registry as models  # noqa: F401  makes the project's own architectures known to transformers
@@ -87,26 +87,26 @@ def export_folder(folder: Path, dataset: str) -> None:
 
 
 def checked_pixels(folder: Path, config: PretrainedConfig, dataset: str) -> np.ndarray:
-    """Validation pictures as the model reads them: (pictures, 3, height, width) float32."""
+    """Validation images as the model reads them: (images, 3, height, width) float32."""
     preprocessor = json.loads((folder / PREPROCESSOR_FILE).read_text(encoding="utf-8"))
     split = load_prepared(dataset, config.taxonomy["levels"][-1], ["validation"])["validation"]
-    pictures = encoded(split, spread(len(split), CHECKED_IMAGES))
+    images = encoded(split, spread(len(split), CHECKED_IMAGES))
     side = max(preprocessor["size"].values())
-    return np.stack([preprocess(load_image(picture, side), preprocessor) for picture in pictures])
+    return np.stack([preprocess(load_image(image, side), preprocessor) for image in images])
 
 
-def quantise_folder(folder: Path, dataset: str) -> None:
-    """Write model.int8.onnx if it is as good as model.onnx on validation. Raises ExportFailed or ValueError."""
-    from models.quantize import quantise  # half a second that a training run need not pay
+def quantize_folder(folder: Path, dataset: str) -> None:
+    """Write model.int8.onnx if it is as good as model.onnx on validation. Raises ExportError or ValueError."""
+    from models.quantize import quantize  # half a second that a training run need not pay
 
     classifier = Classifier.load(folder, precision="fp32", calibrated=False)
     training, _ = read_pixels(classifier, dataset, "train", RANGE_IMAGES)
     check = Int8Check(classifier, folder, dataset)
     partial = folder / f"{INT8_FILE}.partial"
     try:
-        kept = quantise(folder / MODEL_FILE, partial, training, check)
+        kept = quantize(folder / MODEL_FILE, partial, training, check)
         if kept is None:
-            raise ExportFailed(f"no int8 graph was good enough; the last {check.found[-1]}")
+            raise ExportError(f"no int8 graph was good enough; the last {check.found[-1]}")
         partial.replace(folder / INT8_FILE)
     finally:
         partial.unlink(missing_ok=True)
@@ -134,7 +134,7 @@ class Int8Check:
         agreement = float((predicted == self.expected).mean())
         loss = float((self.expected == self.truth).mean() - (predicted == self.truth).mean())
         self.found.append(
-            f"agrees with fp32 on {agreement:.2%} of {len(self.truth)} validation pictures (at least "
+            f"agrees with fp32 on {agreement:.2%} of {len(self.truth)} validation images (at least "
             f"{MIN_AGREEMENT:.0%}) and loses {100 * loss:.2f} points of accuracy (at most {100 * MAX_LOSS:.1f})"
         )
         print(f"with {float_layers} layers in float it {self.found[-1]}", file=sys.stderr)
@@ -144,8 +144,8 @@ class Int8Check:
 def export_onnx(model: PreTrainedModel, pixels: np.ndarray, path: Path) -> float:
     """Write the model to `path` and return the largest probability difference from torch on `pixels`.
 
-    pixels: (batch, 3, height, width) float32 as the model reads them, real pictures. The file appears only if it
-    passes. Weights take 16 bits where that stays within MAX_PROBABILITY_DIFFERENCE, else 32. Raises ExportFailed with
+    pixels: (batch, 3, height, width) float32 as the model reads them, real images. The file appears only if it
+    passes. Weights take 16 bits where that stays within MAX_PROBABILITY_DIFFERENCE, else 32. Raises ExportError with
     the cause.
     """
     # A copy in float32 on the CPU: the caller's model stays where and how it is.
@@ -156,7 +156,7 @@ def export_onnx(model: PreTrainedModel, pixels: np.ndarray, path: Path) -> float
         onnx.save(without_traces(onnx.load(partial)), partial)
         difference = _largest_difference(model, pixels, partial)
         if not difference < MAX_FLOAT32_DIFFERENCE:
-            raise ExportFailed(f"probabilities differ from torch by {difference:.1e}, allowed {MAX_FLOAT32_DIFFERENCE}")
+            raise ExportError(f"probabilities differ from torch by {difference:.1e}, allowed {MAX_FLOAT32_DIFFERENCE}")
         difference = _shrink(model, pixels, partial, difference)
         partial.replace(path)
     finally:
@@ -191,7 +191,7 @@ def _write_graph(model: PreTrainedModel, pixels: torch.Tensor, path: Path) -> No
                 verbose=False,
             )
     except Exception as error:  # the exporter raises many types; every one means that there is no graph
-        raise ExportFailed(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+        raise ExportError(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
 
 
 def _shrink(model: PreTrainedModel, pixels: np.ndarray, path: Path, difference: float) -> float:

@@ -146,9 +146,9 @@ def write_tables(runs: list[dict], path: Path) -> None:
 def table(runs: list[dict], compare: bool = True) -> str:
     """The runs on one set of rows as a Markdown table with the smallest model that is as good as the best."""
     first = runs[0]
-    pictures = f"{first['rows']:,} pictures, " if first["rows"] else ""
+    images = f"{first['rows']:,} images, " if first["rows"] else ""
     lines = [
-        f"\n**{first['dataset']}, {first['split']}** ({pictures}data {first['fingerprint']})\n",
+        f"\n**{first['dataset']}, {first['split']}** ({images}data {first['fingerprint']})\n",
         "| model | accuracy | macro-F1 | top-5 | subCategory | masterCategory | calibration error | MB | images/s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]

@@ -1,4 +1,4 @@
-"""Classify product pictures from the command line.
+"""Classify product images from the command line.
 
     python predict.py --image_path shirt.jpg
     python predict.py --image_path photos/ shop.zip @more.txt --output results.jsonl
@@ -31,14 +31,14 @@ from inference.writers import WRITERS, printable, replacing, save, save_text, st
 FEW_IMAGES = 8  # no progress bar for so few
 MAX_REPORTED_ERRORS = 20
 MAX_KINDS = 6
-MAX_STEM = 60  # characters of a picture's name in the name of its explanation
+MAX_STEM = 60  # characters of an image's name in the name of its explanation
 MODEL_FILES = ("model*.onnx", "*.json")  # what an answer depends on
 STATUS_WORDS = {"ok": "ok", "review": "to check", "unknown": "not known to the model", "error": "failed"}
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit code: 0 all pictures were classified, 1 some failed, 2 wrong usage or an unusable model."""
+    """The exit code: 0 all images were classified, 1 some failed, 2 wrong usage or an unusable model."""
     parser, args = parse_arguments(argv, __doc__.splitlines()[0])
     try:
         counts = run(args)
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> Counter:
-    """Classify and write; returns the number of pictures by status."""
+    """Classify and write; returns the number of images by status."""
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # remarks on metadata that is not used
     left_out = Counter()
     inputs = find_images(args.image_path, left_out, args.image_column)
@@ -80,7 +80,7 @@ def to_file(args: argparse.Namespace, inputs: Iterable[Input]) -> Counter:
                 journal.append(name, prediction)
                 report(name, prediction, journal.counts)
         except KeyboardInterrupt:
-            print(f"stopped after {journal.done:,} pictures; the same command with --resume goes on", file=sys.stderr)
+            print(f"stopped after {journal.done:,} images; the same command with --resume goes on", file=sys.stderr)
             raise
         if sample is None:
             save(journal.rows(), args.output, args.format, args.top_k)
@@ -114,7 +114,7 @@ def write_submission(sample, journal: Journal, path: Path) -> int:
 
 
 def settings(args: argparse.Namespace) -> dict:
-    """What a row depends on besides its picture."""
+    """What a row depends on besides its image."""
     names = ("top_k", "tta", "precision", "image_column")
     return {"model": [fingerprint(model) for model in args.models]} | {name: getattr(args, name) for name in names}
 
@@ -129,7 +129,7 @@ def fingerprint(model: Path) -> str:
 
 
 def classified(args: argparse.Namespace, inputs: Iterable[Input], done: int = 0) -> Iterator[Row]:
-    """Each picture's name with what the model says, in the order of `inputs`. done: how many came before."""
+    """Each image's name with what the model says, in the order of `inputs`. done: how many came before."""
     if args.engine == "ray":
         from inference.ray_engine import classify_on_cluster
 
@@ -166,7 +166,7 @@ def draw_explanation(classifier: Classifier, source: Source, label: str, path: P
 
 
 def explanation_path(folder: Path, number: int, name: str) -> Path:
-    """Numbered, because two folders may hold pictures of one name."""
+    """Numbered, because two folders may hold images of one name."""
     stem = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in Path(name).stem)
     return folder / f"{number:04d}_{stem[:MAX_STEM]}.png"
 
@@ -188,7 +188,7 @@ def with_progress(rows: Iterable[Row], args: argparse.Namespace, done: int) -> I
     """A progress bar where somebody watches and the rows themselves are not on the screen."""
     if not sys.stderr.isatty() or (args.output is None and sys.stdout.isatty()):
         return rows
-    from tqdm import tqdm  # takes as long to import as a picture to classify
+    from tqdm import tqdm  # takes as long to import as an image to classify
 
     return tqdm(rows, total=count_images(args), initial=done, unit=" images")
 
@@ -202,7 +202,7 @@ def count_images(args: argparse.Namespace) -> int | None:
 
 
 def print_summary(left_out: Counter, counts: Counter) -> None:
-    """What is not in the rows: files that were not looked at, and how many pictures came out how."""
+    """What is not in the rows: files that were not looked at, and how many images came out how."""
     kinds = [f"{number:,} {kind}" for kind, number in left_out.most_common() if number]
     if kinds:
         more = f" and {len(kinds) - MAX_KINDS} other kinds" if len(kinds) > MAX_KINDS else ""

@@ -40,13 +40,13 @@ from transformers.utils import is_torch_tf32_available
 
 from data_prep.pipeline.card import dataset_fingerprint
 from data_prep.pipeline.prepared import DatasetError, load_prepared, taxonomy_of
-from export import CHECKED_IMAGES, ExportFailed, export_onnx
-from models.registry import MODELS, ModelNotAvailable, checkpoint_of, normalisation_of
+from export import CHECKED_IMAGES, ExportError, export_onnx
+from models.registry import MODELS, ModelUnavailableError, checkpoint_of, normalization_of
 from models.warm_start import start_model
 from training.augment.batch import batch_transforms
 from training.checkpoints import (
-    CannotWrite,
-    NoCheckpoint,
+    CheckpointError,
+    OutputError,
     check_room,
     check_writable,
     checkpoint_to_resume,
@@ -54,11 +54,11 @@ from training.checkpoints import (
 )
 from training.cross_validation import check_folds, cross_validate
 from training.distillation import Teacher, TeacherError
-from training.image_dataset import CataloguePictures, bytes_to_cache, cached_pixels, collate
+from training.image_dataset import ImageDataset, bytes_to_cache, cached_pixels, collate
 from training.model_card import write_model_folder
 from training.recipe import TRAINING_DEFAULTS, Recipe
 from training.streaming import (
-    StreamedPictures,
+    StreamedImageDataset,
     StreamedSplit,
     collate_rows,
     open_shards,
@@ -67,15 +67,15 @@ from training.streaming import (
     streamed_splits,
 )
 from training.tracking import TrackingError, check_tracking, finish_tracking, start_tracking
-from training.trainer import CatalogueTrainer, TrainingDiverged, score
+from training.trainer import DivergedError, ImageTrainer, score
 
-# What CatalogueTrainer needs; not the user's to change.
+# What ImageTrainer needs; not the user's to change.
 FIXED = {
     "remove_unused_columns": False,
     "label_names": ["labels", "coarser_labels"],
 }
 WEIGHTS_WITH_SMOOTHING = (
-    "note: with --class_weights and label smoothing each picture's whole loss has the weight of its class; torch's own "
+    "note: with --class_weights and label smoothing each image's whole loss has the weight of its class; torch's own "
     "loss would give the smoothed part the weights of the other classes (pytorch#104776)"
 )
 
@@ -97,7 +97,7 @@ class Arguments:
     )
     export_onnx: bool = field(default=True, metadata={"help": "write model.onnx, which predict.py reads"})
     cache_dir: str | None = field(
-        default=None, metadata={"help": "folder for decoded pictures; default: cache/ in the dataset's folder"}
+        default=None, metadata={"help": "folder for decoded images; default: cache/ in the dataset's folder"}
     )
     folds: int = field(default=0, metadata={"help": "cross-validate: so many trainings on train and validation"})
     fold: int | None = field(default=None, metadata={"help": "train this one of the --folds alone, from 0"})
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
             cross_validate(dataset, arguments, training, train_one)
         else:
             train_one(dataset, training)
-    except (CannotWrite, DatasetError, ModelNotAvailable, NoCheckpoint, TeacherError, TrackingError) as error:
+    except (OutputError, DatasetError, ModelUnavailableError, CheckpointError, TeacherError, TrackingError) as error:
         parser.error(str(error))
 
 
@@ -131,30 +131,30 @@ def train_model(
     arguments: Arguments,
     recipe: Recipe,
     command: str,
-) -> CatalogueTrainer:
+) -> ImageTrainer:
     """One training from its first check to the finished model folder.
 
-    choose: makes of the pictures of the dataset's splits those to train on and those to evaluate on.
+    choose: makes of the images of the dataset's splits those to train on and those to evaluate on.
     """
     cache = cache_folder(arguments, training)
     check_writable(Path(training.output_dir), "--output_dir")
     check_writable(cache, "--cache_dir")
     checkpoint = checkpoint_to_resume(training)
     set_seed(training.seed)
-    model = labelled_model(arguments, dataset)
+    model = labeled_model(arguments, dataset)
     teacher = load_teacher(recipe, arguments, model)
     to_cache = 0 if arguments.streaming else bytes_to_cache(dataset.values(), arguments.image_size, cache)
     check_room(model, training, recipe.ema > 0, cache, to_cache)
     trackers = start_tracking(training, run_facts(arguments, recipe, training, command))
     with training.main_process_first(desc="decode"):
-        pictures = choose(decode_splits(dataset, arguments, model.config, cache, training.seed))
-    trainer = build_trainer(model, teacher, dataset, pictures, arguments, recipe, training)
+        images = choose(decode_splits(dataset, arguments, model.config, cache, training.seed))
+    trainer = build_trainer(model, teacher, dataset, images, arguments, recipe, training)
     fit(trainer, checkpoint)
-    scores = final_scores(trainer, pictures)
+    scores = final_scores(trainer, images)
     save(trainer, arguments, command, scores)
     if arguments.export_onnx:
-        export(trainer, pictures)
-    finish_tracking(trackers, trainer, pictures, scores)
+        export(trainer, images)
+    finish_tracking(trackers, trainer, images, scores)
     return trainer
 
 
@@ -210,7 +210,7 @@ def open_dataset(arguments: Arguments, recipe: Recipe) -> DatasetDict | dict[str
 
 
 def cache_folder(arguments: Arguments, training: TrainingArguments) -> Path:
-    """For decoded pictures, of which streaming keeps none."""
+    """For decoded images, of which streaming keeps none."""
     return Path(training.output_dir if arguments.streaming else arguments.cache_dir or f"{arguments.dataset}/cache")
 
 
@@ -221,7 +221,7 @@ def run_facts(arguments: Arguments, recipe: Recipe, training: TrainingArguments,
     return {**asdict(arguments), **asdict(recipe), **facts}
 
 
-def labelled_model(arguments: Arguments, dataset: DatasetDict | dict[str, StreamedSplit]) -> PreTrainedModel:
+def labeled_model(arguments: Arguments, dataset: DatasetDict | dict[str, StreamedSplit]) -> PreTrainedModel:
     """The model before training, with the label names and the taxonomy in its config."""
     labels = dataset["train"].features[arguments.label].names
     model = start_model(arguments.model, labels, arguments.image_size, arguments.pretrained, arguments.from_scratch)
@@ -230,16 +230,16 @@ def labelled_model(arguments: Arguments, dataset: DatasetDict | dict[str, Stream
     return model.to(memory_format=torch.channels_last)
 
 
-def normalisation(arguments: Arguments) -> tuple[list[float], list[float]]:
+def normalization(arguments: Arguments) -> tuple[list[float], list[float]]:
     """Mean and standard deviation that the model's first weights expect."""
-    return normalisation_of(None if arguments.from_scratch else arguments.pretrained or checkpoint_of(arguments.model))
+    return normalization_of(None if arguments.from_scratch else arguments.pretrained or checkpoint_of(arguments.model))
 
 
 def load_teacher(recipe: Recipe, arguments: Arguments, model: PreTrainedModel) -> Teacher | None:
     if recipe.teacher is None:
         return None
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    return Teacher(recipe.teacher, labels, *normalisation(arguments))
+    return Teacher(recipe.teacher, labels, *normalization(arguments))
 
 
 def decode_splits(
@@ -248,13 +248,13 @@ def decode_splits(
     config: PretrainedConfig,
     cache: Path,
     seed: int,
-) -> dict[str, CataloguePictures | StreamedPictures]:
-    """Every split with its pictures decoded, or to be; label columns: the label, then its coarser levels."""
+) -> dict[str, ImageDataset | StreamedImageDataset]:
+    """Every split with its images decoded, or to be; label columns: the label, then its coarser levels."""
     columns = config.taxonomy["levels"][::-1]
     if arguments.streaming:
         return streamed_splits(dataset, columns, config.image_size, seed)
     return {
-        name: CataloguePictures(split, columns, cached_pixels(split, config.image_size, cache))
+        name: ImageDataset(split, columns, cached_pixels(split, config.image_size, cache))
         for name, split in dataset.items()
     }
 
@@ -263,20 +263,20 @@ def build_trainer(
     model: PreTrainedModel,
     teacher: Teacher | None,
     dataset: DatasetDict | dict[str, StreamedSplit],
-    pictures: dict[str, CataloguePictures | StreamedPictures],
+    images: dict[str, ImageDataset | StreamedImageDataset],
     arguments: Arguments,
     recipe: Recipe,
     training: TrainingArguments,
-) -> CatalogueTrainer:
-    transforms = batch_transforms(recipe.augment, *normalisation(arguments), recipe.random_erasing)
-    counts = np.bincount(pictures["train"].labels[:, 0], minlength=model.config.num_labels)
+) -> ImageTrainer:
+    transforms = batch_transforms(recipe.augment, *normalization(arguments), recipe.random_erasing)
+    counts = np.bincount(images["train"].labels[:, 0], minlength=model.config.num_labels)
     levels, ancestors = ancestors_of(model.config.taxonomy, dataset["train"].features)
-    return CatalogueTrainer(
+    return ImageTrainer(
         model=model,
         args=training,
         data_collator=collate_rows if arguments.streaming else collate,
-        train_dataset=pictures["train"],
-        eval_dataset=pictures["validation"],
+        train_dataset=images["train"],
+        eval_dataset=images["validation"],
         compute_metrics=partial(score, ancestors=ancestors, levels=levels),
         # The callback needs what it stops on: a score of each evaluation, and the best checkpoint to go back to.
         callbacks=[EarlyStoppingCallback(arguments.early_stopping_patience)] if training.load_best_model_at_end else [],
@@ -298,42 +298,42 @@ def ancestors_of(taxonomy: dict, features: Features) -> tuple[list[str], list[np
     return above, [np.array([ids[depth].get(path[depth], -1) for path in paths]) for depth in range(len(above))]
 
 
-def fit(trainer: CatalogueTrainer, checkpoint: str | None) -> None:
+def fit(trainer: ImageTrainer, checkpoint: str | None) -> None:
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
-    except TrainingDiverged as error:
+    except DivergedError as error:
         good = newest_checkpoint(Path(trainer.args.output_dir))
         sys.exit(f"training stopped: {error}; " + (f"last good checkpoint: {good}" if good else "no checkpoint yet"))
 
 
-def final_scores(trainer: CatalogueTrainer, pictures: dict[str, CataloguePictures]) -> dict[str, float]:
+def final_scores(trainer: ImageTrainer, images: dict[str, ImageDataset]) -> dict[str, float]:
     """Scores of the best checkpoint on validation and, once and last, on test."""
     trainer.remove_callback(EarlyStoppingCallback)  # it would miss its metric under the prefixes below
     scores = {}
-    for split in [name for name in ("validation", "test") if name in pictures]:
-        result = trainer.evaluate(pictures[split], metric_key_prefix=split)
+    for split in [name for name in ("validation", "test") if name in images]:
+        result = trainer.evaluate(images[split], metric_key_prefix=split)
         scores |= {key: value for key, value in result.items() if key.startswith(split)}
     return scores
 
 
-def save(trainer: CatalogueTrainer, arguments: Arguments, command: str, scores: dict[str, float]) -> None:
+def save(trainer: ImageTrainer, arguments: Arguments, command: str, scores: dict[str, float]) -> None:
     if trainer.is_world_process_zero():
         write_model_folder(trainer, arguments, command, scores)
         trainer.save_metrics("all", {**trainer.state.log_history[-1], **scores}, combined=True)
 
 
-def export(trainer: CatalogueTrainer, pictures: dict[str, CataloguePictures]) -> None:
-    """Write model.onnx, checked on real validation pictures; a failure is said, the trained model stays."""
+def export(trainer: ImageTrainer, images: dict[str, ImageDataset]) -> None:
+    """Write model.onnx, checked on real validation images; a failure is said, the trained model stays."""
     if not trainer.is_world_process_zero():
         return
-    batch = collate(pictures["validation"].__getitems__(list(range(min(CHECKED_IMAGES, len(pictures["validation"]))))))
+    batch = collate(images["validation"].__getitems__(list(range(min(CHECKED_IMAGES, len(images["validation"]))))))
     pixels = trainer.eval_transform(batch["pixel_values"]).contiguous().numpy()
     path = Path(trainer.args.output_dir) / "model.onnx"
     # Without accelerate's autocast around forward, which would end up in the graph.
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     try:
         difference = export_onnx(model, pixels, path)
-    except ExportFailed as error:
+    except ExportError as error:
         sys.exit(f"the model is trained and saved in {trainer.args.output_dir}, but EXPORT TO ONNX FAILED: {error}")
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, probabilities within {difference:.0e} of torch's")
 

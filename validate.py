@@ -3,7 +3,7 @@
     python validate.py --model app/models/fashion --dataset data/kaggle_fashion --split test
 
 Writes results/runs/NAME.json and figures beside it; `python leaderboard.py` makes the table of all runs. The model is
-scored the way predict.py runs it: model.onnx (or model.int8.onnx), fed with the pictures' original bytes, and with the
+scored the way predict.py runs it: model.onnx (or model.int8.onnx), fed with the images' original bytes, and with the
 temperature of calibration.json where the folder has one. A label counts as the answer whatever its status.
 """
 
@@ -111,7 +111,7 @@ def true_ids(classifier: Classifier, split: Dataset, label: str) -> np.ndarray:
 def predict(classifier: Classifier, split: Dataset) -> tuple[np.ndarray, float]:
     """Probabilities (rows, labels) float64 in the model's order, and images/s from bytes to answer.
 
-    Raises ValueError on a picture that cannot be read: a prepared dataset has none.
+    Raises ValueError on an image that cannot be read: a prepared dataset has none.
     """
     column = {label: i for i, label in enumerate(classifier.labels)}
     probabilities = np.empty((len(split), len(column)))

@@ -10,38 +10,31 @@ dataset. Leave it off where strangers come.
 import argparse
 import os
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+
+if not __package__:  # run as a script, as on Spaces: this folder, whatever it is called there, is the package `app`
+    _folder = Path(__file__).resolve().parent
+    _spec = spec_from_file_location("app", _folder / "__init__.py", submodule_search_locations=[str(_folder)])
+    sys.modules["app"] = module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules["app"])
+    __package__ = "app"
 
 import gradio as gr
 from fastapi import FastAPI
 
-if __package__:
-    from . import limits
-    from .classifier import ModelError
-    from .page_about import add_about, add_leaderboard
-    from .page_api import add_api
-    from .page_batch import add_batch
-    from .page_classify import add_classify
-    from .page_review import add_review
-    from .page_screenshot import add_screenshot
-    from .review import ReviewQueue
-    from .safe_gradio import SafeBlocks
-    from .service import Service
-    from .theme import page_options
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    import limits
-    from classifier import ModelError
-    from page_about import add_about, add_leaderboard
-    from page_api import add_api
-    from page_batch import add_batch
-    from page_classify import add_classify
-    from page_review import add_review
-    from page_screenshot import add_screenshot
-    from review import ReviewQueue
-    from safe_gradio import SafeBlocks
-    from service import Service
-    from theme import page_options
+from . import limits
+from .classifier import ModelError
+from .page_about import add_about, add_leaderboard
+from .page_api import add_api
+from .page_batch import add_batch
+from .page_classify import add_classify
+from .page_review import add_review
+from .page_screenshot import add_screenshot
+from .review import ReviewQueue
+from .safe_gradio import SafeBlocks
+from .service import Service
+from .theme import page_options
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
 SCREENSHOTS = "screenshot*.jpg"
@@ -77,12 +70,12 @@ def main(argv: list[str] | None = None) -> int:
 def build_page(service: Service, review: str | None = None, corrections: str | Path | None = None) -> SafeBlocks:
     """The whole page.
 
-    review: "1" for a tab with the pictures of the batches that need a person, or a prepared dataset to go through;
+    review: "1" for a tab with the images of the batches that need a person, or a prepared dataset to go through;
         by default what SNAPSHELF_REVIEW says. corrections: the file that it writes, or SNAPSHELF_CORRECTIONS.
     Raises ValueError for a dataset or a file that cannot be used.
     """
     queue = review_queue(service, review, corrections)
-    examples, screenshots = example_pictures()
+    examples, screenshots = example_images()
     with SafeBlocks(title="Snapshelf", fill_width=False) as page:
         add_api(service)  # first, so that no event of the page takes one of its names
         gr.HTML(HEADER)
@@ -111,7 +104,7 @@ def review_queue(service: Service, review: str | None, corrections: str | Path |
     return ReviewQueue(service, path, None if review.lower() in ON else Path(review))
 
 
-def example_pictures() -> tuple[list[Path], list[Path]]:
+def example_images() -> tuple[list[Path], list[Path]]:
     """Photos and screenshots to try the page with."""
     screenshots = sorted(EXAMPLES.glob(SCREENSHOTS))
     return [path for path in sorted(EXAMPLES.glob("*.jpg")) if path not in screenshots], screenshots

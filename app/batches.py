@@ -1,4 +1,4 @@
-"""The pictures of a batch: uploaded files as they are, or out of zip archives, counted before any is opened."""
+"""The images of a batch: uploaded files as they are, or out of zip archives, counted before any is opened."""
 
 import stat
 import struct
@@ -7,14 +7,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-if __package__:
-    from . import limits
-    from .images import ImageError
-    from .limits import TooLarge, Unreadable, UserError
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    import limits
-    from images import ImageError
-    from limits import TooLarge, Unreadable, UserError
+from . import limits
+from .images import ImageError
+from .limits import RequestError, TooLargeError, UnreadableError
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 ZIP_END, ZIP64_END = b"PK\x05\x06", b"PK\x06\x07"
@@ -24,33 +19,33 @@ COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA may claim giga
 JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 File = tuple[str, Path]  # the name that the user knows, and where the file lies
-Picture = tuple[str, Path | bytes | ImageError]
+Image = tuple[str, Path | bytes | ImageError]
 
 
 class Batch:
-    """The pictures among some files, within the limits of one batch. Iterate over it once for (name, source)."""
+    """The images among some files, within the limits of one batch. Iterate over it once for (name, source)."""
 
     def __init__(self, files: Sequence[File]) -> None:
-        """Raises UserError where there is nothing to classify, or more than one batch may have."""
+        """Raises RequestError where there is nothing to classify, or more than one batch may have."""
         if not files:
-            raise UserError("Choose some pictures or a zip first.")
+            raise RequestError("Choose some images or a zip first.")
         self.files = [(name, path, open_zip(path) if is_zip(path) else None) for name, path in files]
         self.count = sum(len(members(archive)) if archive else 1 for _, _, archive in self.files)
         if not self.count:
-            raise UserError("This zip holds no files.")
+            raise RequestError("This zip holds no files.")
         if self.count > limits.MAX_BATCH_FILES:
-            raise TooLarge(
+            raise TooLargeError(
                 f"These are {self.count:,} files; one batch may have {limits.MAX_BATCH_FILES:,}. "
                 "Please split them into several batches."
             )
         num_bytes = sum(unpacked_bytes(path, archive) for _, path, archive in self.files)
         if num_bytes > limits.MAX_BATCH_BYTES:
-            raise TooLarge(
+            raise TooLargeError(
                 f"These files have {limits.megabytes(num_bytes)} together; one batch may have "
                 f"{limits.megabytes(limits.MAX_BATCH_BYTES)}. Please split them into several batches."
             )
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[Image]:
         for name, path, archive in self.files:
             if archive is None:
                 yield name, path
@@ -65,19 +60,19 @@ def is_zip(path: Path) -> bool:
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
-    """Raises UserError for a damaged archive and for one with a huge list of files."""
+    """Raises RequestError for a damaged archive and for one with a huge list of files."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - ZIP_END_BYTES))
         tail = file.read()
     end = tail.rfind(ZIP_END)
     if ZIP64_END in tail[max(0, end - 20) : max(0, end)]:
-        raise TooLarge("This zip is in the format for huge archives (zip64). Please split it into smaller ones.")
+        raise TooLargeError("This zip is in the format for huge archives (zip64). Please split it into smaller ones.")
     if 0 <= end <= len(tail) - 16 and struct.unpack_from("<I", tail, end + 12)[0] > MAX_DIRECTORY_BYTES:
-        raise TooLarge(f"This zip holds too many files; one batch may have {limits.MAX_BATCH_FILES:,}.")
+        raise TooLargeError(f"This zip holds too many files; one batch may have {limits.MAX_BATCH_FILES:,}.")
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
-        raise Unreadable("This zip is damaged. Please make it again and upload it once more.") from None
+        raise UnreadableError("This zip is damaged. Please make it again and upload it once more.") from None
 
 
 def members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

@@ -3,7 +3,7 @@
     calibration = Calibration.load(Path("app/models/fashion"), labels, taxonomy)
 
 The file holds a temperature for the softmax (Guo et al. 2017), for each category of each taxonomy level the confidence
-from which on an answer reaches the target precision (null: no confidence does), how to tell pictures of things that the
+from which on an answer reaches the target precision (null: no confidence does), how to tell images of things that the
 model does not know, and the quantile for prediction sets (Romano et al. 2020).
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 CALIBRATION_FILE = "calibration.json"
-CENTRES_FILE = "unknown_centres.npy"
+CENTERS_FILE = "unknown_centres.npy"
 VERSION = 1
 UNKNOWN_METHODS = ("energy", "centres")
 
@@ -27,10 +27,10 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnknownDetector:
-    """Scores how little a picture looks like what the model was trained on.
+    """Scores how little an image looks like what the model was trained on.
 
     method: "energy" (Liu et al. 2020: minus the log of the sum of the exponentials of the logits) or "centres" (the
-        same, plus `weight` times the cosine distance of the embedding to the nearest of `centres`).
+        same, plus `weight` times the cosine distance of the embedding to the nearest of `centers`).
     threshold: scores from here on mean unknown. The raw figure becomes a score in [0, 1] by a logistic function around
         `middle` with the width `width`.
     centres: (centres, dim) float32 of length 1.
@@ -41,13 +41,13 @@ class UnknownDetector:
     middle: float
     width: float
     weight: float = 0.0
-    centres: np.ndarray | None = None
+    centers: np.ndarray | None = None
 
     def scores(self, logits: np.ndarray, embeddings: np.ndarray | None) -> np.ndarray:
         """(rows,) float64 in [0, 1]. logits: (rows, labels) float32; embeddings: (rows, dim) of any length."""
         raw = energy(logits)
         if self.method == "centres":
-            raw = raw + self.weight * centre_distance(embeddings, self.centres)
+            raw = raw + self.weight * center_distance(embeddings, self.centers)
         return 1 / (1 + np.exp(np.clip((self.middle - raw) / self.width, -60, 60)))
 
 
@@ -109,18 +109,18 @@ class Calibration:
 
 
 def energy(logits: np.ndarray) -> np.ndarray:
-    """(rows, labels) -> (rows,) float64; the higher, the less the model knows the picture (Liu et al. 2020)."""
+    """(rows, labels) -> (rows,) float64; the higher, the less the model knows the image (Liu et al. 2020)."""
     logits = logits.astype(np.float64)
     largest = logits.max(axis=1)
     return -(largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1)))
 
 
-def centre_distance(embeddings: np.ndarray, centres: np.ndarray) -> np.ndarray:
+def center_distance(embeddings: np.ndarray, centers: np.ndarray) -> np.ndarray:
     """1 - cosine of each embedding to the nearest centre: (rows,) float32. embeddings: (rows, dim) of any length."""
-    return 1 - (normalised(embeddings) @ centres.T).max(axis=1)
+    return 1 - (normalized(embeddings) @ centers.T).max(axis=1)
 
 
-def normalised(embeddings: np.ndarray) -> np.ndarray:
+def normalized(embeddings: np.ndarray) -> np.ndarray:
     """Rows scaled to length 1; a row of zeros stays."""
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return embeddings / np.maximum(length, np.finfo(np.float32).tiny)
@@ -172,18 +172,18 @@ def _detector(unknown: Mapping | None, folder: Path) -> UnknownDetector | None:
     width = _positive(unknown["width"], "width")
     if unknown["method"] == "energy":
         return UnknownDetector("energy", width=width, **numbers)
-    centres = _read_centres(folder / CENTRES_FILE)
-    return UnknownDetector("centres", width=width, weight=float(unknown["weight"]), centres=centres, **numbers)
+    centers = _read_centers(folder / CENTERS_FILE)
+    return UnknownDetector("centres", width=width, weight=float(unknown["weight"]), centers=centers, **numbers)
 
 
-def _read_centres(path: Path) -> np.ndarray:
+def _read_centers(path: Path) -> np.ndarray:
     try:
-        centres = np.load(path, allow_pickle=False)
+        centers = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise CalibrationError(f"{path.name} cannot be read ({error})") from None
-    if centres.ndim != 2 or centres.dtype.kind != "f" or not np.isfinite(centres).all():
-        raise CalibrationError(f"{path.name} must hold a table of finite numbers, not {centres.dtype} {centres.shape}")
-    return normalised(centres.astype(np.float32))
+    if centers.ndim != 2 or centers.dtype.kind != "f" or not np.isfinite(centers).all():
+        raise CalibrationError(f"{path.name} must hold a table of finite numbers, not {centers.dtype} {centers.shape}")
+    return normalized(centers.astype(np.float32))
 
 
 def _positive(value: float, name: str) -> float:

@@ -11,14 +11,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-if __package__:
-    from .classifier import Classifier, Prediction, ScoredLabel
-    from .images import ImageError, ImageSource, load_image
-    from .service import Answer, Product, Products
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    from classifier import Classifier, Prediction, ScoredLabel
-    from images import ImageError, ImageSource, load_image
-    from service import Answer, Product, Products
+from .classifier import Classifier, Prediction, ScoredLabel
+from .images import ImageError, ImageSource, load_image
+from .service import Answer, Product, Products
 
 THUMBNAIL = 96  # pixels, shown at half the size: phones have two or three pixels for each of CSS's
 PAGE_WIDTH = 720
@@ -29,7 +24,7 @@ UNCALIBRATED = "Best guess"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture of a batch. thumbnail: a data-URL, "" where the picture cannot be read."""
+    """One image of a batch. thumbnail: a data-URL, "" where the image cannot be read."""
 
     name: str
     thumbnail: str
@@ -60,7 +55,7 @@ def data_url(image: Image.Image, longest: int, quality: int = 80) -> str:
 
 
 def thumbnail(source: ImageSource | ImageError) -> str:
-    """A small picture of a file; "" where it cannot be read, which its row says in words."""
+    """A small image of a file; "" where it cannot be read, which its row says in words."""
     if isinstance(source, ImageError):
         return ""
     try:
@@ -69,7 +64,7 @@ def thumbnail(source: ImageSource | ImageError) -> str:
         return ""
 
 
-# --- one picture -----------------------------------------------------------------------------------------------------
+# --- one image -----------------------------------------------------------------------------------------------------
 
 
 def status_name(prediction: Prediction, calibrated: bool) -> str:
@@ -93,7 +88,7 @@ def verdict(prediction: Prediction, classifier: Classifier) -> tuple[str, str, s
 
 
 def answer_card(answer: Answer, classifier: Classifier, with_name: bool) -> str:
-    """The whole answer for one picture. with_name: two models stand side by side."""
+    """The whole answer for one image. with_name: two models stand side by side."""
     prediction = answer.prediction
     kind, heading, why = verdict(prediction, classifier)
     title = f'<h3 class="model-name">{text(answer.model)}</h3>' if with_name else ""
@@ -194,7 +189,7 @@ def _outline(number: int, product: Product, size: float) -> str:
 def products_table(found: Products, calibrated: bool) -> str:
     rows = "".join(
         f'<tr><td class="number">{number}</td>'
-        f'<td><img src="{data_url(one.picture, THUMBNAIL, 70)}" alt="Product {number}"></td>'
+        f'<td><img src="{data_url(one.image, THUMBNAIL, 70)}" alt="Product {number}"></td>'
         f'<td data-label="Category">{category(one.prediction)}{_stock(one)}</td>'
         f'<td class="number" data-label="Confidence">{percent(one.prediction.confidence)}</td>'
         f'<td data-label="Verdict">{badge(one.prediction, calibrated)}</td></tr>'
@@ -214,11 +209,11 @@ def _stock(product: Product) -> str:
 
 def batch_table(rows: Sequence[Row], calibrated: bool) -> str:
     """A table that assets/page.js sorts and filters: data-value is what a cell sorts by."""
-    heads = (("Picture", ""), ("File", "text"), ("Category", "text"), ("Confidence", "number"), ("Verdict", "text"))
+    heads = (("Image", ""), ("File", "text"), ("Category", "text"), ("Confidence", "number"), ("Verdict", "text"))
     head = "".join(_sortable(name, kind) for name, kind in heads)
     body = "".join(_batch_row(row, calibrated) for row in rows)
     return (
-        f'{_filters(rows, calibrated)}<table class="rows sortable"><caption>Pictures of this batch</caption>'
+        f'{_filters(rows, calibrated)}<table class="rows sortable"><caption>Images of this batch</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 
@@ -242,10 +237,10 @@ def _filters(rows: Sequence[Row], calibrated: bool) -> str:
 
 def _batch_row(row: Row, calibrated: bool) -> str:
     said = row.prediction
-    picture = f'<img src="{row.thumbnail}" alt="">' if row.thumbnail else '<span class="no-picture">–</span>'
+    image = f'<img src="{row.thumbnail}" alt="">' if row.thumbnail else '<span class="no-image">–</span>'
     value = said.confidence if said.confidence is not None else -1
     return (
-        f'<tr data-status="{said.status}"><td>{picture}</td>'
+        f'<tr data-status="{said.status}"><td>{image}</td>'
         f'<td data-label="File" data-value="{text(row.name)}" class="file">{text(row.name)}</td>'
         f'<td data-label="Category" data-value="{text(" ".join(said.category_path))}">{category(said)}</td>'
         f'<td data-label="Confidence" data-value="{value}" class="number">{percent(said.confidence)}</td>'

@@ -1,4 +1,4 @@
-"""Classify pictures with a model folder: onnxruntime, Pillow and NumPy, no torch.
+"""Classify images with a model folder: onnxruntime, Pillow and NumPy, no torch.
 
     from app.classifier import Classifier
 
@@ -6,7 +6,7 @@
     for prediction in classifier.predict(["shirt.jpg", "shoe.png"], top_k=3):
         print(prediction.label, prediction.confidence, prediction.category_path)
 
-`stream` gives the same predictions one by one for any number of pictures in constant memory.
+`stream` gives the same predictions one by one for any number of images in constant memory.
 
 A model folder holds model.onnx, config.json (`id2label` and perhaps `taxonomy`) and preprocessor_config.json; perhaps
 model.int8.onnx, the same graph quantised, and calibration.json, which says from which confidence on an answer is sure.
@@ -27,16 +27,11 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
-if __package__:
-    from .calibration import normalised
-    from .images import ImageError, ImageSource, load_image, preprocess, resize
-    from .model_files import ModelError, ModelFiles
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    from calibration import normalised
-    from images import ImageError, ImageSource, load_image, preprocess, resize
-    from model_files import ModelError, ModelFiles
+from .calibration import normalized
+from .images import ImageError, ImageSource, load_image, preprocess, resize
+from .model_files import ModelError, ModelFiles
 
-TTA_SCALE = 1.125  # test-time crops are cut from a picture this much larger than what the model reads
+TTA_SCALE = 1.125  # test-time crops are cut from an image this much larger than what the model reads
 TTA_CORNERS = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0))  # where, as a share of what is cut away
 MAX_TTA = 2 + 2 * len(TTA_CORNERS)
 BATCH_SIZE = 4  # on a CPU larger batches fall out of its cache: 1 to 8 are equally fast, 32 is slower
@@ -52,16 +47,16 @@ class ScoredLabel(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model says about one picture.
+    """What the model says about one image.
 
     status: "ok": `label` is sure enough to publish; everything is, where the model has no calibration. "review": it is
         not; `label` is the deepest category that is, None where none is. "unknown": no product that the model knows;
-        `label` is None. "error": the picture cannot be read; there is only `error`, one line with the reason.
+        `label` is None. "error": the image cannot be read; there is only `error`, one line with the reason.
     confidence: of `label`; of the model's best label where `label` is None.
     category_path: the path through the taxonomy down to `label`, broad to narrow; [label] where the model has none.
     path_confidences: for each level of category_path the sum of the confidences of all labels below it.
     top_k: the model's most probable labels whatever the status, best first.
-    unknown_score: in [0, 1], the higher the less the picture looks like those that the model learnt; None without
+    unknown_score: in [0, 1], the higher the less the image looks like those that the model learnt; None without
         calibration.
     prediction_set: the labels that hold the true one with the coverage that calibrate.py --coverage was given.
     """
@@ -113,7 +108,7 @@ class Classifier:
         """Load and check a model folder.
 
         workers: how many batches are worked on at the same time, each decoding, then running the model. The default,
-            one a CPU core, gives the most images a second; 1 gives the quickest answer for a single picture.
+            one a CPU core, gives the most images a second; 1 gives the quickest answer for a single image.
         precision: "fp32", "int8" or "auto": int8 where the folder has model.int8.onnx and the CPU has instructions for
             it (VNNI or AMX on x86, dot product on ARM).
         device: "cpu", or "cuda" with onnxruntime-gpu.
@@ -126,7 +121,7 @@ class Classifier:
         return cls(ModelFiles.open(Path(folder), threads, precision, device, calibrated), workers)
 
     def predict(self, images: Iterable[ImageSource], top_k: int = 5, tta: int = 1) -> list[Prediction]:
-        """Classify pictures given as paths or as the bytes of files; a bad one costs its own row only."""
+        """Classify images given as paths or as the bytes of files; a bad one costs its own row only."""
         return list(self.stream(images, top_k, tta=tta))
 
     def stream(
@@ -139,34 +134,34 @@ class Classifier:
         """Predictions in the order of `images`, as they are made.
 
         `images` is read a few batches ahead only, so it may be endless and memory stays constant. An ImageError among
-        them stands for a picture that could not be fetched and comes out as its row.
-        tta: test-time augmentation, the mean probabilities of so many views of a picture: 1 the picture, 2 and its
+        them stands for an image that could not be fetched and comes out as its row.
+        tta: test-time augmentation, the mean probabilities of so many views of an image: 1 the image, 2 and its
             mirror image, up to MAX_TTA with crops; each view costs a run of the model.
         """
         if top_k < 1 or batch_size < 1:
             raise ValueError(f"top_k and batch_size must be at least 1, not {top_k} and {batch_size}")
         if not 1 <= tta <= MAX_TTA:
-            raise ValueError(f"tta must be 1 (the picture alone) to {MAX_TTA} views, not {tta}")
+            raise ValueError(f"tta must be 1 (the image alone) to {MAX_TTA} views, not {tta}")
         return self._in_batches(images, batch_size, lambda batch: self._classify(batch, top_k, tta))
 
     def embed(self, images: Iterable[ImageSource], batch_size: int = BATCH_SIZE) -> np.ndarray:
-        """The features of each picture that the last layer reads: (pictures, dim) float32 of length 1; (0, 0) for none.
+        """The features of each image that the last layer reads: (images, dim) float32 of length 1; (0, 0) for none.
 
-        Pictures of similar products have a large dot product. Raises ImageError for a bad picture, naming its position,
+        Images of similar products have a large dot product. Raises ImageError for a bad image, naming its position,
         and ModelError where the graph has no embeddings.
         """
         self._require("embeddings")
         rows = [row for (row,) in self.run_many(images, ["embeddings"], batch_size)]
-        return normalised(np.array(rows, dtype=np.float32)) if rows else np.empty((0, 0), dtype=np.float32)
+        return normalized(np.array(rows, dtype=np.float32)) if rows else np.empty((0, 0), dtype=np.float32)
 
     def run_many(
         self, images: Iterable[ImageSource], outputs: Sequence[str], batch_size: int = BATCH_SIZE
     ) -> Iterator[tuple[np.ndarray, ...]]:
-        """The graph's outputs of these names for each picture, in order. Raises ImageError, naming the position."""
+        """The graph's outputs of these names for each image, in order. Raises ImageError, naming the position."""
         return self._in_batches(enumerate(images), batch_size, lambda batch: self._run_batch(batch, outputs))
 
     def read(self, image: ImageSource, out: np.ndarray | None = None) -> np.ndarray:
-        """What the model sees of a picture: (3, height, width) float32, into `out` if given. Raises ImageError."""
+        """What the model sees of an image: (3, height, width) float32, into `out` if given. Raises ImageError."""
         return preprocess(load_image(image, target_size=max(self.image_size)), self.preprocessor, out)
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
@@ -188,21 +183,21 @@ class Classifier:
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated softmax, (batch, labels) float32 -> the same in float64: sums over a category are exact."""
         logits = logits.astype(np.float64) / (self.calibration.temperature if self.calibration else 1.0)
-        with np.errstate(invalid="ignore"):  # a row that is not finite stays so, and is reported with its picture
+        with np.errstate(invalid="ignore"):  # a row that is not finite stays so, and is reported with its image
             exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
     def scores(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Calibrated probabilities (batch, labels) float64 and unknown scores (batch,), None without calibration."""
         detector = self.calibration.unknown if self.calibration else None
-        wanted = ["logits", "embeddings"] if detector and detector.centres is not None else ["logits"]
+        wanted = ["logits", "embeddings"] if detector and detector.centers is not None else ["logits"]
         logits, *more = self.run(pixels, wanted)
         return self.probabilities(logits), detector.scores(logits, more[0] if more else None) if detector else None
 
     def prediction(self, probabilities: np.ndarray, unknown_score: float | None = None, top_k: int = 5) -> Prediction:
-        """What to say of a picture with these calibrated probabilities, (labels,) float64."""
+        """What to say of an image with these calibrated probabilities, (labels,) float64."""
         if not np.isfinite(probabilities).all():
-            return Prediction("error", error="the model gave no finite numbers for this picture")
+            return Prediction("error", error="the model gave no finite numbers for this image")
         best = np.argsort(-probabilities, kind="stable")[:top_k]
         top = [ScoredLabel(self.labels[i], float(probabilities[i])) for i in best]
         status, depth, label = self._decide(probabilities, unknown_score)
@@ -272,7 +267,7 @@ class Classifier:
         return [Prediction("error", error=error) if error else next(answers) for error in errors]
 
     def _answers(self, pixels: np.ndarray, top_k: int, tta: int) -> list[Prediction]:
-        """pixels: (pictures * tta, 3, height, width), the views of a picture one after the other."""
+        """pixels: (images * tta, 3, height, width), the views of an image one after the other."""
         if not len(pixels):
             return []
         probabilities, unknown = self.scores(pixels)
@@ -281,7 +276,7 @@ class Classifier:
         return [self.prediction(row, score, top_k) for row, score in zip(probabilities, unknown, strict=True)]
 
     def _read_views(self, image: ImageSource, out: np.ndarray) -> None:
-        """The picture, its mirror image, then crops of it and theirs, into (tta, 3, height, width)."""
+        """The image, its mirror image, then crops of it and theirs, into (tta, 3, height, width)."""
         if len(out) == 1:
             self.read(image, out[0])
             return
@@ -305,7 +300,7 @@ class Classifier:
             try:
                 self.read(image, out)
             except ImageError as error:
-                raise ImageError(f"picture {position}: {error}") from error
+                raise ImageError(f"image {position}: {error}") from error
         return list(zip(*self.run(buffer, outputs), strict=True))
 
     def _require(self, output: str) -> None:

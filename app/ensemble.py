@@ -3,7 +3,7 @@
     ensemble = Ensemble([Classifier.load("runs/a"), Classifier.load("runs/b")])
     for prediction in ensemble.stream(["shirt.jpg", "shoe.png"]):
 
-The status of a picture comes from the first model's calibration, if it has one.
+The status of an image comes from the first model's calibration, if it has one.
 """
 
 import os
@@ -12,12 +12,8 @@ from itertools import tee
 
 import numpy as np
 
-if __package__:
-    from .classifier import BATCH_SIZE, Classifier, ModelError, Prediction
-    from .images import ImageError, ImageSource
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    from classifier import BATCH_SIZE, Classifier, ModelError, Prediction
-    from images import ImageError, ImageSource
+from .classifier import BATCH_SIZE, Classifier, ModelError, Prediction
+from .images import ImageError, ImageSource
 
 NAMES_SHOWN = 5
 
@@ -50,7 +46,7 @@ class Ensemble:
     def stream(
         self, images: Iterable[ImageSource | ImageError], top_k: int = 5, batch_size: int = BATCH_SIZE, tta: int = 1
     ) -> Iterator[Prediction]:
-        """Predictions in the order of `images`, as Classifier.stream. Each model opens each picture itself."""
+        """Predictions in the order of `images`, as Classifier.stream. Each model opens each image itself."""
         copies = tee(images, len(self.members))
         every = len(self.labels)
         streams = [one.stream(copy, every, batch_size, tta) for one, copy in zip(self.members, copies, strict=True)]

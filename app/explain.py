@@ -1,31 +1,27 @@
-"""Show what in a picture spoke for its label: a heat map from the ONNX graph alone, no torch.
+"""Show what in an image spoke for its label: a heat map from the ONNX graph alone, no torch.
 
     heat = heat_map(classifier, "shirt.jpg")                # (height, width) float32 in [0, 1], what the model sees
-    overlay("shirt.jpg", heat).save("why.png")              # the picture with the heat on it
+    overlay("shirt.jpg", heat).save("why.png")              # the image with the heat on it
 
 Where the graph has the output `class_maps`, the last layer applied at each place of the last feature map, this is class
 activation mapping (Zhou et al. 2016, https://arxiv.org/abs/1512.04150), for a ViT the share of each patch. The map is
-coarse, 4×4 for a MobileNetV2 at 128 px, so it is taken at shifts of the picture and put together. Other graphs are
+coarse, 4×4 for a MobileNetV2 at 128 px, so it is taken at shifts of the image and put together. Other graphs are
 explained by occlusion (Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901).
 """
 
 import numpy as np
 from PIL import Image
 
-if __package__:
-    from .classifier import Classifier
-    from .images import ImageSource, load_image
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    from classifier import Classifier
-    from images import ImageSource, load_image
+from .classifier import Classifier
+from .images import ImageSource, load_image
 
 SHIFTS = 4  # a side; the steps between them divide one cell of the class map
 OCCLUSION_STEPS = 10  # places of the grey patch along a side
-OCCLUSION_SIZE = 0.25  # its side as a share of the picture's
+OCCLUSION_SIZE = 0.25  # its side as a share of the image's
 BATCH = 16
 OVERLAY_SIDE = 512  # the longest side of an overlay, at most
-# Heat from none to most: how it is drawn, in RGB, and how much of the picture it covers.
-COLOURS = np.array([(25, 25, 70), (75, 35, 130), (190, 50, 110), (245, 120, 50), (255, 225, 80)], dtype=np.float32)
+# Heat from none to most: how it is drawn, in RGB, and how much of the image it covers.
+COLORS = np.array([(25, 25, 70), (75, 35, 130), (190, 50, 110), (245, 120, 50), (255, 225, 80)], dtype=np.float32)
 COVER = (0.6, 0.6, 0.5, 0.45, 0.4)
 CONTRAST = 1.4  # a power of the heat, so that what mattered a little does not glow
 
@@ -33,7 +29,7 @@ CONTRAST = 1.4  # a power of the heat, so that what mattered a little does not g
 def heat_map(classifier: Classifier, image: ImageSource, label: str | None = None) -> np.ndarray:
     """(height, width) float32 over the square that the model sees, padding included: 0 no part in it, 1 the most.
 
-    label: the one to explain, the model's best if None. Raises ImageError for a bad picture, ValueError for an unknown
+    label: the one to explain, the model's best if None. Raises ImageError for a bad image, ValueError for an unknown
     label.
     """
     if label is not None and label not in classifier.labels:
@@ -48,24 +44,24 @@ def heat_map(classifier: Classifier, image: ImageSource, label: str | None = Non
 
 
 def overlay(image: ImageSource, heat: np.ndarray, padded: bool = True) -> Image.Image:
-    """The picture, at most OVERLAY_SIDE long, in its own aspect ratio: bright where the heat is, dark elsewhere.
+    """The image, at most OVERLAY_SIDE long, in its own aspect ratio: bright where the heat is, dark elsewhere.
 
-    heat: from heat_map. padded: whether the model pads pictures to a square (`do_pad_to_square`); the heat on the
+    heat: from heat_map. padded: whether the model pads images to a square (`do_pad_to_square`); the heat on the
     padding is left out.
     """
-    picture = load_image(image, target_size=OVERLAY_SIDE)
-    scale = OVERLAY_SIDE / max(picture.size)
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
-    pixels = np.asarray(picture.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
+    rgb = load_image(image, target_size=OVERLAY_SIDE)
+    scale = OVERLAY_SIDE / max(rgb.size)
+    size = tuple(max(1, round(side * scale)) for side in rgb.size)
+    pixels = np.asarray(rgb.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
     heat = _crop_padding(heat, size) if padded else _resized(heat, size)
-    places, heat = np.linspace(0, 1, len(COLOURS)), heat**CONTRAST
-    colours = np.stack([np.interp(heat, places, channel) for channel in COLOURS.T], axis=2)
+    places, heat = np.linspace(0, 1, len(COLORS)), heat**CONTRAST
+    colors = np.stack([np.interp(heat, places, channel) for channel in COLORS.T], axis=2)
     cover = np.interp(heat, places, COVER)[..., None]
-    return Image.fromarray((pixels * (1 - cover) + colours * cover).clip(0, 255).astype(np.uint8))
+    return Image.fromarray((pixels * (1 - cover) + colors * cover).clip(0, 255).astype(np.uint8))
 
 
 def _from_class_maps(classifier: Classifier, pixels: np.ndarray, label: int) -> np.ndarray:
-    """The label's class map less the mean over the labels, averaged over shifts of the picture, (height, width)."""
+    """The label's class map less the mean over the labels, averaged over shifts of the image, (height, width)."""
     height, width = pixels.shape[1:]
     rows, columns = classifier.class_maps(pixels[None]).shape[2:]
     offsets = [
@@ -128,7 +124,7 @@ def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _crop_padding(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The part of a square's heat that lies on a picture of (width, height) centred in it, at that size."""
+    """The part of a square's heat that lies on an image of (width, height) centred in it, at that size."""
     side = max(size)
     left, top = (side - size[0]) // 2, (side - size[1]) // 2
     return _resized(heat, (side, side)).clip(0, 1)[top : top + size[1], left : left + size[0]]

@@ -1,9 +1,9 @@
-"""Open pictures from anywhere safely, pad them to a square and turn them into the array a model reads.
+"""Open images from anywhere safely, pad them to a square and turn them into the array a model reads.
 
     image = load_image("shirt.jpg")        # RGB, upright, or ImageError with the reason
     pixels = preprocess(image, config)     # (3, height, width) float32; config is preprocessor_config.json
 
-Training and prediction both import this file, so a picture reaches the model the same way in both.
+Training and prediction both import this file, so an image reaches the model the same way in both.
 It needs Pillow and NumPy only.
 """
 
@@ -32,11 +32,11 @@ from PIL import (
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 8192 * 6144  # a 50-megapixel phone camera; 150 MB as RGB
-MAX_SQUARE_PIXELS = 4 * MAX_PIXELS  # what padding may make of an elongated picture; 600 MB
+MAX_SQUARE_PIXELS = 4 * MAX_PIXELS  # what padding may make of an elongated image; 600 MB
 MAX_BYTES = 256 * 1024 * 1024
-DRAFT_FACTOR = 2  # large pictures may be decoded smaller, but never below twice the size the model reads
+DRAFT_FACTOR = 2  # large images may be decoded smaller, but never below twice the size the model reads
 JPEG_SCAN = b"\xff\xda"
-MAX_JPEG_SCANS = 100  # each one decodes the whole picture again: 266 KB with 4,000 take 37 s; real ones have about 10
+MAX_JPEG_SCANS = 100  # each one decodes the whole image again: 266 KB with 4,000 take 37 s; real ones have about 10
 ORIENTATION_TAG = 0x0112
 TRANSPOSE_FOR_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,17 +55,17 @@ ImageSource = str | os.PathLike | bytes | Image.Image | Callable[[], bytes]
 
 
 class ImageError(ValueError):
-    """A picture that cannot be used. The message is one line with the reason, without the file's name."""
+    """An image that cannot be used. The message is one line with the reason, without the file's name."""
 
 
 def load_image(source: ImageSource, target_size: int | None = None) -> Image.Image:
-    """The first frame of a picture as upright 8-bit RGB with transparency on white.
+    """The first frame of an image as upright 8-bit RGB with transparency on white.
 
-    source: a path, the bytes of a file, an open Pillow image, or a function that fetches the bytes when the picture's
+    source: a path, the bytes of a file, an open Pillow image, or a function that fetches the bytes when the image's
         turn has come. A file is known by its content, not by its name.
-    target_size: the side in pixels that the caller will shrink the picture to. Large pictures are then decoded or
+    target_size: the side in pixels that the caller will shrink the image to. Large images are then decoded or
         reduced to no less than DRAFT_FACTOR times it, which is several times faster and smaller in memory.
-    Raises ImageError for every bad picture: missing, empty, another kind of file, damaged, truncated, too large.
+    Raises ImageError for every bad image: missing, empty, another kind of file, damaged, truncated, too large.
     """
     try:
         source = source() if callable(source) else source
@@ -89,7 +89,7 @@ def looks_like_image(head: bytes) -> bool:
 
 
 def pad_to_square(image: Image.Image) -> Image.Image:
-    """Centre an RGB picture on a square of its background colour; a picture that is square is returned as it is.
+    """Centre an RGB image on a square of its background colour; an image that is square is returned as it is.
 
     The background colour is, per channel, the median of the border (the outermost ring of pixels, each counted once;
     the upper of the two middle values where their number is even). Raises ImageError where the square would be huge.
@@ -100,7 +100,7 @@ def pad_to_square(image: Image.Image) -> Image.Image:
     side = max(width, height)
     if side * side > MAX_SQUARE_PIXELS:
         raise ImageError(f"too elongated to be padded to a square ({width}x{height} pixels)")
-    square = Image.new("RGB", (side, side), _border_colour(image))
+    square = Image.new("RGB", (side, side), _border_color(image))
     square.paste(image, ((side - width) // 2, (side - height) // 2))
     return square
 
@@ -111,7 +111,7 @@ def resize(
     resample: Image.Resampling = Image.Resampling.BILINEAR,
     pad: bool = True,
 ) -> Image.Image:
-    """An RGB picture at (width, height), padded to a square first where `pad` says so."""
+    """An RGB image at (width, height), padded to a square first where `pad` says so."""
     if pad:
         factor = max(image.size) // (DRAFT_FACTOR * max(size))
         image = pad_to_square(image.reduce(factor) if factor > 1 else image)  # 9000x1 must not become 9000x9000
@@ -123,7 +123,7 @@ def preprocess(image: Image.Image, config: Mapping, out: np.ndarray | None = Non
 
     image: RGB, from load_image. config: the content of preprocessor_config.json in Hugging Face's words: `size`
     {"height", "width"}, `resample` (Pillow's number), `rescale_factor`, `image_mean`, `image_std` and
-    `do_pad_to_square` (pad before resizing; otherwise the picture is squeezed to `size`). out: an array to write into,
+    `do_pad_to_square` (pad before resizing; otherwise the image is squeezed to `size`). out: an array to write into,
     one image of a batch for instance: touching fresh memory costs more than the arithmetic.
     """
     size = (config["size"]["width"], config["size"]["height"])
@@ -197,7 +197,7 @@ def _check_scans(source: str | os.PathLike | bytes) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """One line that tells a user why Pillow or the system refused a picture."""
+    """One line that tells a user why Pillow or the system refused an image."""
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"too large (more than {MAX_PIXELS / 1e6:.0f} megapixels)"
     if isinstance(error, MemoryError):
@@ -225,7 +225,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _reduce(image: Image.Image, target_size: int | None) -> Image.Image:
-    """Average whole blocks of pixels where the picture stays at least DRAFT_FACTOR times target_size on each side."""
+    """Average whole blocks of pixels where the image stays at least DRAFT_FACTOR times target_size on each side."""
     if not target_size or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
         return image
     factor = min(image.size) // (DRAFT_FACTOR * target_size)
@@ -244,7 +244,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white.paste(image, mask=image.getchannel("A"))
         return white
     if image.mode == "LAB":
-        from PIL import ImageCms  # loads a library that almost no picture needs
+        from PIL import ImageCms  # loads a library that almost no image needs
 
         return ImageCms.profileToProfile(
             image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
@@ -267,7 +267,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(values * (255 / top) + 0.5, 0, 255).astype(np.uint8))
 
 
-def _border_colour(image: Image.Image) -> tuple[int, int, int]:
+def _border_color(image: Image.Image) -> tuple[int, int, int]:
     width, height = image.size
     strips = [(0, 0, width, 1), (0, height - 1, width, height)] if height > 1 else [(0, 0, width, 1)]
     if height > 2:

@@ -26,27 +26,27 @@ MAX_WAIT_SECONDS = _limit("MAX_WAIT_SECONDS", 20)
 RETRY_AFTER_SECONDS = 5
 
 
-class UserError(ValueError):
+class RequestError(ValueError):
     """A request that cannot be answered. The message is one line without paths, to be shown as it is."""
 
 
-class TooLarge(UserError):
+class TooLargeError(RequestError):
     """More bytes, pixels or files than allowed."""
 
 
-class NotAnImage(UserError):
+class NotAnImageError(RequestError):
     """Another kind of file."""
 
 
-class Unreadable(UserError):
-    """A damaged picture."""
+class UnreadableError(RequestError):
+    """A damaged image."""
 
 
-class UnknownModel(UserError):
+class UnknownModelError(RequestError):
     """A model that is not shipped."""
 
 
-class Busy(UserError):
+class BusyError(RequestError):
     """Too many requests at the moment; worth another try after `retry_after` seconds."""
 
     retry_after = RETRY_AFTER_SECONDS

@@ -7,10 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-if __package__:
-    from .calibration import Calibration, CalibrationError, read_json
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    from calibration import Calibration, CalibrationError, read_json
+from .calibration import Calibration, CalibrationError, read_json
 
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
@@ -201,9 +198,9 @@ def _calibration(folder: Path, taxonomy: Taxonomy, session: onnxruntime.Inferenc
         calibration = Calibration.load(folder, taxonomy.levels, taxonomy.paths)
     except CalibrationError as error:
         raise ModelError(str(error)) from None
-    if calibration and calibration.unknown and calibration.unknown.centres is not None:
+    if calibration and calibration.unknown and calibration.unknown.centers is not None:
         dim = {node.name: node.shape[-1] for node in session.get_outputs()}.get("embeddings")
-        wanted = calibration.unknown.centres.shape[1]
+        wanted = calibration.unknown.centers.shape[1]
         if dim != wanted:
             given = "no embeddings" if dim is None else f"embeddings of {dim} numbers"
             raise ModelError(

@@ -1,4 +1,4 @@
-"""Counters of the service in the text format of Prometheus: requests, their duration, pictures, memory.
+"""Counters of the service in the text format of Prometheus: requests, their duration, images, memory.
 
 Names of files, addresses of callers and anything else that they sent are in none of them.
 """
@@ -37,8 +37,8 @@ class Metrics:
             "snapshelf_request_seconds", "From the request to the end of its answer.", ("path",), buckets=SECONDS,
             registry=self.registry,
         )  # fmt: skip
-        self.pictures = Counter(
-            "snapshelf_pictures", "Pictures that the API answered for.", ("model", "status"), registry=self.registry
+        self.images = Counter(
+            "snapshelf_images", "Images that the API answered for.", ("model", "status"), registry=self.registry
         )
         self.running = Gauge("snapshelf_running_requests", "Requests to the API now.", registry=self.registry)
         ProcessCollector(registry=self.registry)

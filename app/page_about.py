@@ -9,12 +9,8 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image
 
-if __package__:
-    from . import cards
-    from .service import Service
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    import cards
-    from service import Service
+from . import cards
+from .service import Service
 
 HERE = Path(__file__).resolve().parent
 CSV_FILE = "leaderboard.csv"
@@ -22,7 +18,7 @@ CSV_FILE = "leaderboard.csv"
 FIGURES = {
     "runs/{model}/reliability.png": "How often answers of {model} are right, by how sure it was (test split)",
     "runs/{model}/confusion.png": "Which of its worst categories {model} takes for which (test split)",
-    "automation.png": "The share of pictures that can be published unseen, by the precision that is asked for",
+    "automation.png": "The share of images that can be published unseen, by the precision that is asked for",
 }
 NO_RESULTS = cards.message("empty", "No results here", "validate.py scores a model, leaderboard.py writes the table.")
 SCORES = {
@@ -34,15 +30,15 @@ SCORES = {
 }
 DRAWN = ("accuracy", "macro_f1")
 EXPLANATION = """
-**Accuracy** is the share of pictures whose category is right, **macro-F1** the mean over the categories, rare ones
+**Accuracy** is the share of images whose category is right, **macro-F1** the mean over the categories, rare ones
 counted as much as common ones, **top-5** how often the right one is among the five most likely; the last two count the
 broader categories. The small figures and the whiskers are 95% bootstrap intervals over products. No product of the
-scored pictures was seen in training.
+scored images was seen in training.
 """
 PRIVACY = """
 ### This page
 
-Pictures are classified on this server and nowhere else. Uploads are deleted after about an hour, nothing is
+Images are classified on this server and nowhere else. Uploads are deleted after about an hour, nothing is
 kept of them, and no other server is asked for anything. Code and models are under the Apache-2.0 licence.
 """
 
@@ -102,7 +98,7 @@ def leaderboard_section(dataset: str, split: str, rows: Sequence[dict[str, str]]
 
 def scores_table(rows: Sequence[dict[str, str]]) -> str:
     shown = {key: name for key, name in SCORES.items() if any(row.get(key) for row in rows)}
-    heads = ["Model", *shown.values(), "Size", "Pictures/s"]
+    heads = ["Model", *shown.values(), "Size", "Images/s"]
     head = "".join(f'<th scope="col" class="{"number" if name != "Model" else ""}">{name}</th>' for name in heads)
     body = "".join(_scores_row(row, shown) for row in rows)
     return (
@@ -116,7 +112,7 @@ def _scores_row(row: dict[str, str], shown: dict[str, str]) -> str:
     size, speed = _fact(row, "megabytes", "{:.1f} MB"), _fact(row, "images_per_second", "{:.0f}")
     return (
         f'<tr><th scope="row">{cards.text(row["name"])}</th>{cells}'
-        f'<td class="number" data-label="Size">{size}</td><td class="number" data-label="Pictures/s">{speed}</td></tr>'
+        f'<td class="number" data-label="Size">{size}</td><td class="number" data-label="Images/s">{speed}</td></tr>'
     )
 
 

@@ -4,42 +4,36 @@ from pathlib import Path
 
 import gradio as gr
 
-if __package__:
-    from .batches import Batch
-    from .limits import UserError
-    from .safe_gradio import Files, Picture, polite
-    from .service import TOP_K, Service, as_dict
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    from batches import Batch
-    from limits import UserError
-    from safe_gradio import Files, Picture, polite
-    from service import TOP_K, Service, as_dict
+from .batches import Batch
+from .limits import RequestError
+from .safe_gradio import Files, SafeImage, show_user_errors
+from .service import TOP_K, Service, as_dict
 
 
 def add_api(service: Service) -> None:
     """Endpoints without anything to see. Build them where it is called."""
-    image, files = Picture(visible=False, label="image"), Files(visible=False, label="files", file_count="multiple")
+    image, files = SafeImage(visible=False, label="image"), Files(visible=False, label="files", file_count="multiple")
     model = gr.Dropdown(service.names, value=service.default, visible=False, label="model")
     top_k = gr.Number(TOP_K, precision=0, visible=False, label="top_k")
     answer, button = gr.JSON(visible=False, label="answer"), gr.Button(visible=False)
 
-    @polite
+    @show_user_errors
     def classify(image: Path | bytes | None, model: str, top_k: int) -> dict:
-        """The category of the product on a picture, with its path, confidences and whether it is sure enough.
+        """The category of the product on an image, with its path, confidences and whether it is sure enough.
 
         Args:
-            image: a picture (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF), uploaded or as a data-URL
+            image: an image (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF), uploaded or as a data-URL
             model: the name of a model of this page
             top_k: how many of the most likely labels to list
         """
         return service.classify(given(image), model, top_k).as_dict()
 
-    @polite
+    @show_user_errors
     def classify_batch(files: list[tuple[str, Path]], model: str, top_k: int) -> list[dict]:
-        """The categories of many pictures, given as files or zip archives; a bad one is a row with its error.
+        """The categories of many images, given as files or zip archives; a bad one is a row with its error.
 
         Args:
-            files: pictures or zip archives of them, uploaded or as data-URLs
+            files: images or zip archives of them, uploaded or as data-URLs
             model: the name of a model of this page
             top_k: how many of the most likely labels to list
         """
@@ -53,7 +47,7 @@ def add_api(service: Service) -> None:
         predictions = service.classify_batch(sources(), model, top_k)
         return [{"file": name, **as_dict(one)} for name, one in zip(names, predictions, strict=True)]
 
-    @polite
+    @show_user_errors
     def find_products(image: Path | bytes | None, model: str, top_k: int) -> dict:
         """Every product on a screenshot of a shopping app: where it is, and its category.
 
@@ -70,5 +64,5 @@ def add_api(service: Service) -> None:
 
 def given(image: Path | bytes | None) -> Path | bytes:
     if image is None:
-        raise UserError("Send a picture.")
+        raise RequestError("Send an image.")
     return image

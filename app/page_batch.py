@@ -1,4 +1,4 @@
-"""The tab Batch: many pictures or a zip at once, a table to sort and filter, and the same as CSV."""
+"""The tab Batch: many images or a zip at once, a table to sort and filter, and the same as CSV."""
 
 import base64
 import csv
@@ -8,39 +8,29 @@ from pathlib import Path
 
 import gradio as gr
 
-if __package__:
-    from . import cards, limits
-    from .batches import Batch
-    from .classifier import Prediction
-    from .images import ImageError
-    from .limits import UserError
-    from .safe_gradio import Files, polite
-    from .service import Service
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    import cards
-    import limits
-    from batches import Batch
-    from classifier import Prediction
-    from images import ImageError
-    from limits import UserError
-    from safe_gradio import Files, polite
-    from service import Service
+from . import cards, limits
+from .batches import Batch
+from .classifier import Prediction
+from .images import ImageError
+from .limits import RequestError
+from .safe_gradio import Files, show_user_errors
+from .service import Service
 
 HEADER = ("file", "verdict", "category", "confidence", "best_label", "best_confidence", "error")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 LIMITS = (
-    f"Up to {limits.MAX_BATCH_FILES:,} pictures or {limits.megabytes(limits.MAX_BATCH_BYTES)} at a time, "
+    f"Up to {limits.MAX_BATCH_FILES:,} images or {limits.megabytes(limits.MAX_BATCH_BYTES)} at a time, "
     "as files or in a zip."
 )
-EMPTY = cards.message("empty", "No pictures yet", LIMITS)
+EMPTY = cards.message("empty", "No images yet", LIMITS)
 
 Seen = Callable[[str, Path | bytes | ImageError, Prediction], None]
 
 
 def add_batch(service: Service, seen: Seen | None = None) -> None:
-    """Build the tab's content where it is called. seen: is told of each picture, for the review."""
+    """Build the tab's content where it is called. seen: is told of each image, for the review."""
     files = Files(
-        label="Pictures or a zip",
+        label="Images or a zip",
         file_count="multiple",
         file_types=["image", ".zip"],
         height=200,
@@ -50,12 +40,12 @@ def add_batch(service: Service, seen: Seen | None = None) -> None:
     start = gr.Button("Classify all", variant="primary", elem_id="batch-start")
     result = gr.HTML(EMPTY, elem_id="batch-result")
 
-    @polite
+    @show_user_errors
     def classify(files: list[tuple[str, Path]], model: str, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
         try:
             batch = Batch(files)
             rows = classified(service, batch, model, progress, seen)
-        except UserError as error:
+        except RequestError as error:
             return cards.message("error", "This did not work", str(error))
         calibrated = getattr(service.classifier(model), "calibration", None) is not None
         return summary(rows, calibrated) + cards.batch_table(rows, calibrated)
@@ -66,7 +56,7 @@ def add_batch(service: Service, seen: Seen | None = None) -> None:
 def classified(
     service: Service, batch: Batch, model: str, progress: gr.Progress, seen: Seen | None = None
 ) -> list[cards.Row]:
-    """A row a picture. Raises UserError."""
+    """A row an image. Raises RequestError."""
     waiting: list[tuple[str, str, Path | bytes | ImageError]] = []
 
     def sources() -> Iterator[Path | bytes | ImageError]:
@@ -76,19 +66,19 @@ def classified(
 
     rows = []
     for prediction in service.classify_each(sources(), model):
-        name, picture, source = waiting[len(rows)]
-        waiting[len(rows)] = ("", "", b"")  # the pictures of a zip would stay in memory
-        rows.append(cards.Row(name, picture, prediction))
+        name, image, source = waiting[len(rows)]
+        waiting[len(rows)] = ("", "", b"")  # the images of a zip would stay in memory
+        rows.append(cards.Row(name, image, prediction))
         if seen:
             seen(name, source, prediction)
-        progress((len(rows), batch.count), desc="Classifying", unit="pictures")
+        progress((len(rows), batch.count), desc="Classifying", unit="images")
     return rows
 
 
 def summary(rows: Sequence[cards.Row], calibrated: bool) -> str:
-    """How many pictures there are, and the table as CSV to take away, which needs no file on the server."""
+    """How many images there are, and the table as CSV to take away, which needs no file on the server."""
     data = base64.b64encode(csv_text(rows, calibrated).encode("utf-8-sig")).decode()
-    count = "1 picture" if len(rows) == 1 else f"{len(rows):,} pictures"
+    count = "1 image" if len(rows) == 1 else f"{len(rows):,} images"
     return (
         f'<div class="summary"><strong>{count} classified</strong>'
         f'<a class="download" download="snapshelf.csv" href="data:text/csv;base64,{data}">Download CSV</a></div>'

@@ -1,23 +1,17 @@
-"""The tab Classify: one picture, the answer of one model or of two side by side, and the heat map on demand."""
+"""The tab Classify: one image, the answer of one model or of two side by side, and the heat map on demand."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
 
-if __package__:
-    from . import cards
-    from .limits import UserError
-    from .safe_gradio import Picture, polite
-    from .service import Service
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    import cards
-    from limits import UserError
-    from safe_gradio import Picture, polite
-    from service import Service
+from . import cards
+from .limits import RequestError
+from .safe_gradio import SafeImage, show_user_errors
+from .service import Service
 
 EMPTY = cards.message(
-    "empty", "No picture yet", "Drop a product photo, paste one, take one with the camera, or pick an example."
+    "empty", "No image yet", "Drop a product photo, paste one, take one with the camera, or pick an example."
 )
 
 
@@ -25,19 +19,19 @@ def add_classify(service: Service, examples: Sequence[Path]) -> None:
     """Build the tab's content where it is called."""
     with gr.Row(elem_classes="columns"):
         with gr.Column(min_width=300, scale=4):
-            picture = Picture(
+            image = SafeImage(
                 label="Product photo",
                 sources=["upload", "webcam", "clipboard"],
                 height=320,
                 placeholder="Drop a product photo here\nor click to choose one",
                 buttons=[],
-                elem_id="classify-picture",
+                elem_id="classify-image",
             )
             model, other = model_choice(service)
             if examples:
                 gr.Examples(
                     [[str(path)] for path in examples],
-                    [picture],
+                    [image],
                     label="Examples",
                     elem_id="classify-examples",
                     examples_per_page=len(examples),
@@ -47,30 +41,30 @@ def add_classify(service: Service, examples: Sequence[Path]) -> None:
             show = gr.Button("Show what the model looked at", visible=False, elem_id="classify-show")
             heat = gr.HTML(visible=False, elem_id="classify-heat")
 
-    @polite
-    def classify(picture: Path | bytes | None, model: str, other: str) -> tuple:
+    @show_user_errors
+    def classify(image: Path | bytes | None, model: str, other: str) -> tuple:
         """The answer, whether there is something to show, and no heat map yet."""
-        if picture is None:
+        if image is None:
             return EMPTY, gr.Button(visible=False), gr.HTML("", visible=False)
         try:
-            return answers(service, picture, model, other), gr.Button(visible=True), gr.HTML("", visible=False)
-        except UserError as error:
+            return answers(service, image, model, other), gr.Button(visible=True), gr.HTML("", visible=False)
+        except RequestError as error:
             card = cards.message("error", "This did not work", str(error))
             return card, gr.Button(visible=False), gr.HTML("", visible=False)
 
-    @polite
-    def show_heat(picture: Path | bytes | None, model: str, other: str) -> gr.HTML:
-        if picture is None:
+    @show_user_errors
+    def show_heat(image: Path | bytes | None, model: str, other: str) -> gr.HTML:
+        if image is None:
             return gr.HTML("", visible=False)
         try:
-            figures = [heat_figure(service, picture, name) for name in chosen(model, other)]
+            figures = [heat_figure(service, image, name) for name in chosen(model, other)]
             return gr.HTML(cards.side_by_side(figures), visible=True)
-        except UserError as error:
+        except RequestError as error:
             return gr.HTML(cards.message("error", "There is no heat map", str(error)), visible=True)
 
-    inputs = [picture, model, other]
+    inputs = [image, model, other]
     gr.on(
-        [picture.change, model.change, other.change],
+        [image.change, model.change, other.change],
         classify,
         inputs,
         [answer, show, heat],
@@ -97,16 +91,16 @@ def chosen(model: str, other: str) -> list[str]:
     return [model] if not other or other == model else [model, other]
 
 
-def answers(service: Service, picture: Path | bytes, model: str, other: str) -> str:
-    """The card of each chosen model. Raises UserError."""
+def answers(service: Service, image: Path | bytes, model: str, other: str) -> str:
+    """The card of each chosen model. Raises RequestError."""
     names = chosen(model, other)
-    found = [service.classify(picture, name) for name in names]
+    found = [service.classify(image, name) for name in names]
     rendered = [cards.answer_card(one, service.classifier(one.model), with_name=len(names) > 1) for one in found]
     return cards.side_by_side(rendered)
 
 
-def heat_figure(service: Service, picture: Path | bytes, model: str) -> str:
-    """Raises UserError."""
-    best = service.classify(picture, model).prediction.top_k[0].label
+def heat_figure(service: Service, image: Path | bytes, model: str) -> str:
+    """Raises RequestError."""
+    best = service.classify(image, model).prediction.top_k[0].label
     caption = f"Warm places spoke for {best} ({model})."
-    return cards.figure(service.heat_map(picture, model, best), f"Heat map for {best}", caption)
+    return cards.figure(service.heat_map(image, model, best), f"Heat map for {best}", caption)

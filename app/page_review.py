@@ -1,23 +1,17 @@
-"""The tab Review: the pictures that need a person, one at a time, with the keyboard or the mouse."""
+"""The tab Review: the images that need a person, one at a time, with the keyboard or the mouse."""
 
 import base64
 
 import gradio as gr
 
-if __package__:
-    from . import cards
-    from .limits import UserError
-    from .review import Item, ReviewQueue
-    from .safe_gradio import polite
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    import cards
-    from limits import UserError
-    from review import Item, ReviewQueue
-    from safe_gradio import polite
+from . import cards
+from .limits import RequestError
+from .review import Item, ReviewQueue
+from .safe_gradio import show_user_errors
 
 SUGGESTIONS = 5
-EMPTY = cards.message("empty", "Nothing to review", "Classify pictures in Batch; those that need a person come here.")
-DONE = cards.message("empty", "All reviewed", "No more pictures need a person.")
+EMPTY = cards.message("empty", "Nothing to review", "Classify images in Batch; those that need a person come here.")
+DONE = cards.message("empty", "All reviewed", "No more images need a person.")
 KEYS = (
     '<p class="keys"><kbd>A</kbd> accept · <kbd>2</kbd>–<kbd>5</kbd> pick · <kbd>L</kbd> another label · '
     "<kbd>S</kbd> skip · <kbd>X</kbd> not usable · <kbd>B</kbd> back</p>"
@@ -25,7 +19,7 @@ KEYS = (
 
 
 def add_review(queue: ReviewQueue, tab: gr.Tab) -> None:
-    """Build the tab's content where it is called. tab: shows the next picture when it is opened."""
+    """Build the tab's content where it is called. tab: shows the next image when it is opened."""
     position = gr.State(0)
     with gr.Row(elem_classes="columns"):
         with gr.Column(min_width=300):
@@ -45,10 +39,10 @@ def add_review(queue: ReviewQueue, tab: gr.Tab) -> None:
     outputs = [position, view, controls, back, accept, *picks, label]
 
     def show(number: int) -> list:
-        """What all components show for the picture of this number."""
+        """What all components show for the image of this number."""
         item = queue.item(number)
         if item is None:
-            number = min(number, len(queue.items))  # where the next picture will be
+            number = min(number, len(queue.items))  # where the next image will be
             shown = DONE if queue.items or queue.looked_at else EMPTY
             unchanged = [gr.skip() for _ in (accept, *picks, label)]
             return [number, shown, gr.Column(visible=False), gr.Button(visible=number > 0), *unchanged]
@@ -60,30 +54,30 @@ def add_review(queue: ReviewQueue, tab: gr.Tab) -> None:
         return [number, review_card(item, number, queue), *controls_and_back, accepted, *buttons, None]
 
     def decided(number: int, action: str, label: str, reason: str) -> list:
-        """Write the decision down and go on. Raises UserError."""
+        """Write the decision down and go on. Raises RequestError."""
         item = queue.item(number)
         if item is None:
-            raise UserError("There is nothing to decide on.")
+            raise RequestError("There is nothing to decide on.")
         queue.corrections.append(item, action, label, reason)
         return show(number + 1)
 
-    @polite
+    @show_user_errors
     def pick_number(number: int, which: int) -> list:
         item = queue.item(number)
         if item is None or which >= len(item.prediction.top_k):
-            raise UserError("There is no such suggestion.")
+            raise RequestError("There is no such suggestion.")
         reason = "accepted by a person" if which == 0 else "picked by a person"
         return decided(number, "relabel", item.prediction.top_k[which].label, reason)
 
-    @polite
+    @show_user_errors
     def pick_label(number: int, label: str | None) -> list:
         return decided(number, "relabel", label, "picked by a person") if label else show(number)
 
-    @polite
+    @show_user_errors
     def not_usable(number: int) -> list:
         return decided(number, "quarantine", "", "not usable, says a person")
 
-    @polite
+    @show_user_errors
     def go(number: int, step: int) -> list:
         return show(max(0, number + step))
 
@@ -99,13 +93,13 @@ def add_review(queue: ReviewQueue, tab: gr.Tab) -> None:
 
 
 def review_card(item: Item, number: int, queue: ReviewQueue) -> str:
-    """The picture, why it is here and what the data says."""
-    source = "data:image/jpeg;base64," + base64.b64encode(item.picture).decode()
+    """The image, why it is here and what the data says."""
+    source = "data:image/jpeg;base64," + base64.b64encode(item.image).decode()
     now = f'<p class="facts">In the data: {cards.text(item.label)}</p>' if item.label else ""
     saved = f"{len(queue.corrections.ids)} decided in {queue.corrections.path.name}"
     return (
-        f'<article class="card review"><img src="{source}" alt="The picture to review">'
+        f'<article class="card review"><img src="{source}" alt="The image to review">'
         f'<p class="verdict review"><strong>{cards.text(item.why)}</strong></p>'
         f'<p class="file">{cards.text(item.id)}</p>{now}{cards.path(item.prediction)}'
-        f'<p class="facts" role="status">Picture {number + 1} · {cards.text(saved)}</p></article>'
+        f'<p class="facts" role="status">Image {number + 1} · {cards.text(saved)}</p></article>'
     )

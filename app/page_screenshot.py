@@ -5,16 +5,10 @@ from pathlib import Path
 
 import gradio as gr
 
-if __package__:
-    from . import cards
-    from .limits import UserError
-    from .safe_gradio import Picture, polite
-    from .service import Products, Service
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    import cards
-    from limits import UserError
-    from safe_gradio import Picture, polite
-    from service import Products, Service
+from . import cards
+from .limits import RequestError
+from .safe_gradio import SafeImage, show_user_errors
+from .service import Products, Service
 
 EMPTY = cards.message("empty", "No screenshot yet", "Drop a screenshot of a shopping app: a page with products on it.")
 
@@ -23,36 +17,36 @@ def add_screenshot(service: Service, examples: Sequence[Path]) -> None:
     """Build the tab's content where it is called."""
     with gr.Row(elem_classes="columns"):
         with gr.Column(min_width=300, scale=4):
-            picture = Picture(
+            image = SafeImage(
                 label="Screenshot",
                 sources=["upload", "clipboard"],
                 height=240,
                 placeholder="Drop a screenshot here\nor click to choose one",
                 buttons=[],
-                elem_id="screenshot-picture",
+                elem_id="screenshot-image",
             )
             model = gr.Dropdown(
                 service.names, value=service.default, label="Model", visible=len(service.names) > 1, min_width=120
             )
             if examples:
-                gr.Examples([[str(path)] for path in examples], [picture], label="Example", elem_id="shot-examples")
+                gr.Examples([[str(path)] for path in examples], [image], label="Example", elem_id="shot-examples")
             outlined = gr.HTML("", elem_id="screenshot-page")
         with gr.Column(min_width=300, scale=5):
             table = gr.HTML(EMPTY, elem_id="screenshot-products")
 
-    @polite
-    def find(picture: Path | bytes | None, model: str) -> tuple[str, str]:
-        if picture is None:
+    @show_user_errors
+    def find(image: Path | bytes | None, model: str) -> tuple[str, str]:
+        if image is None:
             return "", EMPTY
         try:
-            return page_and_table(service, service.find_products(picture, model))
-        except UserError as error:
+            return page_and_table(service, service.find_products(image, model))
+        except RequestError as error:
             return "", cards.message("error", "This did not work", str(error))
 
     gr.on(
-        [picture.change, model.change],
+        [image.change, model.change],
         find,
-        [picture, model],
+        [image, model],
         [outlined, table],
         show_progress="minimal",
         show_progress_on=[table],
@@ -65,7 +59,7 @@ def page_and_table(service: Service, found: Products) -> tuple[str, str]:
     """The outlined screenshot and the table of its products."""
     if not found.products:
         more = "It works with pages that show products in columns, or one product large. For one photo, use Classify."
-        return "", cards.message("empty", "No products found on this picture", more)
+        return "", cards.message("empty", "No products found on this image", more)
     number = "1 product" if len(found.products) == 1 else f"{len(found.products)} products"
     facts = f'<p class="facts">{number} found and classified in {1000 * found.seconds:.0f} ms</p>'
     calibrated = getattr(service.classifier(found.model), "calibration", None) is not None

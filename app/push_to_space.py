@@ -41,7 +41,7 @@ COPIES = ("leaderboard.csv", "automation.png", "runs/*/reliability.png", "runs/*
 OURS = ["*.py", "models/*", "examples/*", "assets/*", "results/*"]  # what is no longer in a push goes
 MAX_FILE_BYTES = 100 * 2**20
 MAX_TOTAL_BYTES = 500 * 2**20  # a Space has 1 GB
-COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")  # the Hub takes no others
+COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")  # the Hub takes no others
 PYTHON_VERSION = re.compile(r"3\.\d+(\.\d+)?")
 REPOSITORY = re.compile(r"[^/\s]+/[^/\s]+")
 PIN = re.compile(r"([A-Za-z0-9._-]+)(\[[A-Za-z0-9,._-]+\])?==([A-Za-z0-9.+!-]+)")
@@ -172,8 +172,8 @@ def card_problems(card: dict, gradio: str) -> Iterator[str]:
         if not isinstance(card.get(key), str) or not card[key].strip():
             yield f"{CARD}: {key} is {card.get(key)!r}; it must be a text"
     for key in ("colorFrom", "colorTo"):
-        if card.get(key) not in COLOURS:
-            yield f"{CARD}: {key} is {card.get(key)!r}; it must be one of {', '.join(COLOURS)}"
+        if card.get(key) not in COLORS:
+            yield f"{CARD}: {key} is {card.get(key)!r}; it must be one of {', '.join(COLORS)}"
     if card.get("sdk") != "gradio":
         yield f"{CARD}: sdk is {card.get('sdk')!r}; it must be 'gradio'"
     if not isinstance(card.get("pinned"), bool):

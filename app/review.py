@@ -1,4 +1,4 @@
-"""The pictures that need a person, and the corrections that a person makes, for `data_prep --corrections`. No gradio.
+"""The images that need a person, and the corrections that a person makes, for `data_prep --corrections`. No gradio.
 
 They come from the tab Batch, or from a prepared dataset that is looked through a part at a time: those where the model
 is not sure enough, and those where it is sure of another label than the dataset's.
@@ -13,33 +13,27 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-if __package__:
-    from .classifier import Prediction
-    from .images import ImageError, ImageSource, load_image
-    from .limits import UserError
-    from .service import Service
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    from classifier import Prediction
-    from images import ImageError, ImageSource, load_image
-    from limits import UserError
-    from service import Service
+from .classifier import Prediction
+from .images import ImageError, ImageSource, load_image
+from .limits import RequestError
+from .service import Service
 
 HEADER = ("id", "action", "column", "label", "reason")  # as data_prep/pipeline/corrections.py reads them
 SPLITS = ("train", "validation")  # corrections leave the test split alone
 UNSURE = 0.5  # below it an answer of a model without calibration needs a person
 SURE = 0.8  # from here on another label than the dataset's is suspicious
-PICTURE_SIDE = 512
-MAX_ITEMS = 2000  # about 60 MB of pictures
-CHUNK = 64  # rows of a dataset that are looked at before the page gets the next picture
+IMAGE_SIDE = 512
+MAX_ITEMS = 2000  # about 60 MB of images
+CHUNK = 64  # rows of a dataset that are looked at before the page gets the next image
 MAX_CHUNKS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture to review. picture: a JPEG of at most PICTURE_SIDE; label, column: what the dataset says, or ""."""
+    """One image to review. image: a JPEG of at most IMAGE_SIDE; label, column: what the dataset says, or ""."""
 
     id: str
-    picture: bytes
+    image: bytes
     prediction: Prediction
     why: str
     label: str = ""
@@ -64,7 +58,7 @@ class Corrections:
             raise ValueError(f"there is no folder {path.resolve().parent} for the corrections; make it first")
 
     def append(self, item: Item, action: str, label: str, reason: str) -> None:
-        """Write one line and make sure that it is on the disk. Raises UserError."""
+        """Write one line and make sure that it is on the disk. Raises RequestError."""
         line = io.StringIO()
         writer = csv.writer(line, lineterminator="\n")
         with self._lock:
@@ -77,7 +71,7 @@ class Corrections:
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
-                raise UserError(f"The correction could not be saved: {error.strerror}.") from None
+                raise RequestError(f"The correction could not be saved: {error.strerror}.") from None
             self.ids.add(item.id)
 
 
@@ -95,13 +89,13 @@ class ReviewQueue:
         self._rows = dataset_rows(dataset, service.classifier().labels) if dataset else None
 
     def see(self, name: str, source: ImageSource | ImageError, prediction: Prediction) -> None:
-        """Keep a picture of a batch if it needs a person."""
+        """Keep an image of a batch if it needs a person."""
         why = reason(prediction)
         if why and not isinstance(source, ImageError):
             self._add(name, source, prediction, why)
 
     def item(self, number: int) -> Item | None:
-        """The picture of this number; looks through more of the dataset where it is the next one. None: no more."""
+        """The image of this number; looks through more of the dataset where it is the next one. None: no more."""
         with self._lock:
             chunks = 0
             while number >= len(self.items) and self._rows is not None and chunks < MAX_CHUNKS:
@@ -115,10 +109,10 @@ class ReviewQueue:
             self._rows = None
             return
         self.looked_at += len(rows)
-        predictions = self.service.classify_batch([row.picture for row in rows])
+        predictions = self.service.classify_batch([row.image for row in rows])
         for row, prediction in zip(rows, predictions, strict=True):
             if why := reason(prediction, row.label):
-                self._add(row.id, row.picture, prediction, why, row.label, row.column)
+                self._add(row.id, row.image, prediction, why, row.label, row.column)
 
     def _add(
         self, name: str, source: ImageSource, prediction: Prediction, why: str, label: str = "", column: str = ""
@@ -130,7 +124,7 @@ class ReviewQueue:
 
 
 def reason(prediction: Prediction, label: str = "") -> str:
-    """Why a person should look at a picture; "" if nobody needs to. label: the dataset's, if it has one."""
+    """Why a person should look at an image; "" if nobody needs to. label: the dataset's, if it has one."""
     best = prediction.top_k[0] if prediction.top_k else None
     if prediction.status == "error" or best is None:
         return ""
@@ -144,8 +138,8 @@ def reason(prediction: Prediction, label: str = "") -> str:
 
 
 def small_jpeg(source: ImageSource) -> bytes:
-    image = load_image(source, target_size=PICTURE_SIDE)
-    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    image = load_image(source, target_size=IMAGE_SIDE)
+    image.thumbnail((IMAGE_SIDE, IMAGE_SIDE))
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=85)
     return stream.getvalue()
@@ -153,10 +147,10 @@ def small_jpeg(source: ImageSource) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """A row of a prepared dataset. picture: the bytes of its file."""
+    """A row of a prepared dataset. image: the bytes of its file."""
 
     id: str
-    picture: bytes
+    image: bytes
     label: str
     column: str
 

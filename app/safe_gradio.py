@@ -17,16 +17,12 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-if __package__:
-    from . import limits
-    from .limits import Busy, TooLarge, Unreadable, UserError
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    import limits
-    from limits import Busy, TooLarge, Unreadable, UserError
+from . import limits
+from .limits import BusyError, RequestError, TooLargeError, UnreadableError
 
 CACHE_SECONDS = (600, 3600)  # every ten minutes, uploads older than an hour are deleted
 MAX_QUEUE = 64
-OUR_FAULT = "Something went wrong on our side. Please try again; if it stays, try another picture."
+OUR_FAULT = "Something went wrong on our side. Please try again; if it stays, try another image."
 ONLY_UPLOADS = "Only uploaded files and data-URLs can be used; addresses are not fetched and paths are not read."
 
 log = logging.getLogger("snapshelf")
@@ -46,7 +42,7 @@ class SafeBlocks(gr.Blocks):
 
         async def polite_push(*arguments: Any, **options: Any) -> tuple:
             accepted, answer, state = await push(*arguments, **options)
-            return accepted, str(Busy()) if state == "queue_full" else answer, state
+            return accepted, str(BusyError()) if state == "queue_full" else answer, state
 
         self._queue.push = polite_push
         return self
@@ -78,7 +74,7 @@ def _lies_in(path: str, folder: Path) -> bool:
         return False
 
 
-class Picture(gr.Image):
+class SafeImage(gr.Image):
     """An image component that hands over what was sent, unopened: a path, or the bytes of a data-URL."""
 
     is_template = True  # the browser shows it as its parent
@@ -90,18 +86,18 @@ class Picture(gr.Image):
         if payload.url and payload.url.startswith("data:"):
             try:
                 return _data_url_bytes(payload.url)
-            except UserError as error:
+            except RequestError as error:
                 raise as_gradio_error(error) from None
         return Path(payload.path) if payload.path else None
 
 
 def _data_url_bytes(url: str) -> bytes:
     if len(url) > limits.MAX_FILE_BYTES * 4 / 3 + 100:
-        raise TooLarge(f"This picture is too large; at most {limits.megabytes(limits.MAX_FILE_BYTES)} are allowed.")
+        raise TooLargeError(f"This image is too large; at most {limits.megabytes(limits.MAX_FILE_BYTES)} are allowed.")
     try:
         return base64.b64decode(url.partition(",")[2], validate=True)
     except (binascii.Error, ValueError):
-        raise Unreadable("This picture cannot be used: its data-URL is damaged.") from None
+        raise UnreadableError("This image cannot be used: its data-URL is damaged.") from None
 
 
 class Files(gr.File):
@@ -116,13 +112,13 @@ class Files(gr.File):
         return [(file.orig_name or Path(file.path).name, Path(file.path)) for file in files if file.path]
 
 
-def as_gradio_error(error: UserError) -> gr.Error:
+def as_gradio_error(error: RequestError) -> gr.Error:
     """What the browser and the API show; Gradio would render markup in it."""
-    title = "Please wait" if isinstance(error, Busy) else "This did not work"
+    title = "Please wait" if isinstance(error, BusyError) else "This did not work"
     return gr.Error(html.escape(str(error), quote=False), title=title, print_exception=False)
 
 
-def polite(function: Callable) -> Callable:
+def show_user_errors(function: Callable) -> Callable:
     """A function for the page whose errors are one clean line; what was not foreseen goes to the log only."""
 
     @functools.wraps(function)
@@ -131,7 +127,7 @@ def polite(function: Callable) -> Callable:
             return function(*arguments, **options)
         except gr.Error:
             raise
-        except UserError as error:
+        except RequestError as error:
             raise as_gradio_error(error) from None
         except Exception:
             log.exception("%s failed", function.__name__)

@@ -22,25 +22,25 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from . import limits
-from .limits import Busy, NotAnImage, TooLarge, Unreadable, UserError
+from .limits import BusyError, NotAnImageError, RequestError, TooLargeError, UnreadableError
 from .monitoring import CountRequests, Metrics
-from .service import TOP_K, Service, as_dict, picture_error
-from .uploads import FIELD, Malformed, NoFile, TooSlow, Uploads, WrongType, file_name
+from .service import TOP_K, Service, as_dict, image_error
+from .uploads import FIELD, MalformedError, NoFileError, TooSlowError, Uploads, WrongTypeError, file_name
 
 HOST, PORT = "127.0.0.1", 7860
 MAX_CONNECTIONS = 500
 VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 # The first class that fits decides.
 STATUS = {
-    Busy: (503, "busy"),
-    WrongType: (415, "wrong_type"),
-    NotAnImage: (415, "not_an_image"),
-    TooLarge: (413, "too_large"),
-    Unreadable: (422, "unreadable_image"),
-    NoFile: (422, "no_file"),
-    TooSlow: (408, "too_slow"),
-    Malformed: (400, "malformed"),
-    UserError: (422, "invalid"),
+    BusyError: (503, "busy"),
+    WrongTypeError: (415, "wrong_type"),
+    NotAnImageError: (415, "not_an_image"),
+    TooLargeError: (413, "too_large"),
+    UnreadableError: (422, "unreadable_image"),
+    NoFileError: (422, "no_file"),
+    TooSlowError: (408, "too_slow"),
+    MalformedError: (400, "malformed"),
+    RequestError: (422, "invalid"),
 }
 EXPLANATIONS = {
     400: "The form is damaged or broke off",
@@ -48,8 +48,8 @@ EXPLANATIONS = {
     405: "This address takes another method",
     408: "The request arrived too slowly",
     413: "Too many bytes, pixels or files",
-    415: "No form, or no picture in it: what counts is a file's content, not its name",
-    422: "No picture can be read (damaged), or a parameter is wrong",
+    415: "No form, or no image in it: what counts is a file's content, not its name",
+    422: "No image can be read (damaged), or a parameter is wrong",
     503: "Too busy; Retry-After says when to come back",
 }
 FORM = {
@@ -73,7 +73,7 @@ class Score(BaseModel):
 
 
 class Result(BaseModel):
-    """What the model says about one picture; with status "error" only `error` says why."""
+    """What the model says about one image; with status "error" only `error` says why."""
 
     file: str = Field(description="the name that came with the upload")
     status: Literal["ok", "review", "unknown", "error"]
@@ -117,15 +117,15 @@ class Problem(BaseModel):
 
     code: str
     message: str
-    files: list[FileProblem] = Field(default=[], description="the pictures that cannot be used, and why")
+    files: list[FileProblem] = Field(default=[], description="the images that cannot be used, and why")
 
 
-class NoPicture(UserError):
-    """No picture of a request can be used."""
+class NoImageError(RequestError):
+    """No image of a request can be used."""
 
     def __init__(self, problems: list[FileProblem]) -> None:
         self.problems = problems
-        self.first = picture_error(problems[0].reason)
+        self.first = image_error(problems[0].reason)
         count = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         super().__init__(f"{self.first}{count}")
 
@@ -187,7 +187,7 @@ def add_classify(app: FastAPI, service: Service, metrics: Metrics) -> None:
     @app.post(
         "/v1/classify",
         tags=["classify"],
-        summary="Classify one picture or many",
+        summary="Classify one image or many",
         responses=documented(400, 408, 413, 415, 422, 503),
         openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}},
     )
@@ -196,15 +196,15 @@ def add_classify(app: FastAPI, service: Service, metrics: Metrics) -> None:
         model: Annotated[names, Query(description="a name from /v1/models")] = service.default,
         top_k: Annotated[int, Query(ge=1, le=limits.MAX_TOP_K, description="how many labels to list")] = TOP_K,
     ) -> Answer:
-        """A picture among others that cannot be read is a row with the reason; the request fails where none can."""
+        """An image among others that cannot be read is a row with the reason; the request fails where none can."""
         start = time.perf_counter()
         predictions = service.classify_batch((file.file.read() for file in files), model, top_k)
         seconds = time.perf_counter() - start
         results = [Result(file=file_name(file), **as_dict(one)) for file, one in zip(files, predictions, strict=True)]
         for result in results:
-            metrics.pictures.labels(model, result.status).inc()
+            metrics.images.labels(model, result.status).inc()
         if all(result.status == "error" for result in results):
-            raise NoPicture([FileProblem(file=result.file, reason=result.error) for result in results])
+            raise NoImageError([FileProblem(file=result.file, reason=result.error) for result in results])
         return Answer(model=model, milliseconds=round(1000 * seconds, 1), results=results)
 
 
@@ -262,11 +262,11 @@ def documented(*statuses: int) -> dict[int, dict]:
 def add_errors(app: FastAPI) -> None:
     """Every error in one shape, none with a stack trace or a path of this machine."""
 
-    @app.exception_handler(UserError)
-    async def refuse(_: Request, error: UserError) -> JSONResponse:
-        cause = error.first if isinstance(error, NoPicture) else error
+    @app.exception_handler(RequestError)
+    async def refuse(_: Request, error: RequestError) -> JSONResponse:
+        cause = error.first if isinstance(error, NoImageError) else error
         status, code = next(found for kind, found in STATUS.items() if isinstance(cause, kind))
-        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else None
+        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, BusyError) else None
         return problem(status, code, str(error), getattr(error, "problems", []), headers)
 
     @app.exception_handler(RequestValidationError)
@@ -280,7 +280,7 @@ def add_errors(app: FastAPI) -> None:
         return problem(error.status_code, code, str(error.detail), headers=error.headers)
 
     @app.exception_handler(Exception)
-    async def apologise(_: Request, error: Exception) -> JSONResponse:
+    async def handle_unexpected_error(_: Request, error: Exception) -> JSONResponse:
         return problem(500, "internal", "Something went wrong on the server. Please try again later.")
 
 

@@ -1,4 +1,4 @@
-"""What the page and the API do, without gradio: classify one picture or many, find the products on a screenshot.
+"""What the page and the API do, without gradio: classify one image or many, find the products on a screenshot.
 
     from app.service import Service
 
@@ -6,8 +6,8 @@
     answer = service.classify(Path("shirt.jpg").read_bytes())
     print(answer.prediction.label, answer.seconds)
 
-Every limit is checked here, whichever way a picture came. Errors that a caller may see are UserError (limits.py); at
-most MAX_RUNNING requests are worked on at once, MAX_WAITING more wait, and any further one gets Busy at once.
+Every limit is checked here, whichever way an image came. Errors that a caller may see are RequestError (limits.py); at
+most MAX_RUNNING requests are worked on at once, MAX_WAITING more wait, and any further one gets BusyError at once.
 """
 
 import threading
@@ -19,18 +19,11 @@ from pathlib import Path
 
 from PIL import Image
 
-if __package__:
-    from . import limits
-    from .classifier import Classifier, ModelError, Prediction
-    from .images import ImageError, ImageSource, load_image
-    from .limits import Busy, NotAnImage, TooLarge, UnknownModel, Unreadable, UserError
-    from .tiles import cut, find_products
-else:  # pushed alone as a Space, the files of this folder are top-level modules
-    import limits
-    from classifier import Classifier, ModelError, Prediction
-    from images import ImageError, ImageSource, load_image
-    from limits import Busy, NotAnImage, TooLarge, UnknownModel, Unreadable, UserError
-    from tiles import cut, find_products
+from . import limits
+from .classifier import Classifier, ModelError, Prediction
+from .images import ImageError, ImageSource, load_image
+from .limits import BusyError, NotAnImageError, RequestError, TooLargeError, UnknownModelError, UnreadableError
+from .tiles import cut, find_products
 
 MODELS = Path(__file__).resolve().parent / "models"
 PREFERRED = "fashion"  # the model that answers where a caller names none
@@ -39,7 +32,7 @@ TOP_K = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one model says about one picture. seconds: from the bytes to the answer, waiting not included."""
+    """What one model says about one image. seconds: from the bytes to the answer, waiting not included."""
 
     prediction: Prediction
     model: str
@@ -55,13 +48,13 @@ class Product:
 
     box: tuple[int, int, int, int]
     out_of_stock: bool
-    picture: Image.Image
+    image: Image.Image
     prediction: Prediction
 
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """What was found on a screenshot. kind: "grid", "single" or "other" (no product picture); page: RGB, upright."""
+    """What was found on a screenshot. kind: "grid", "single" or "other" (no product image); page: RGB, upright."""
 
     kind: str
     page: Image.Image
@@ -96,7 +89,7 @@ def _rounded(number: float | None) -> float | None:
     return None if number is None else round(float(number), 4)
 
 
-class Gate:
+class ConcurrencyLimiter:
     """Lets a few requests in at once and a few more wait; the others are told to come back later."""
 
     def __init__(self, running: int, waiting: int, seconds: float) -> None:
@@ -106,12 +99,12 @@ class Gate:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Raises Busy."""
+        """Raises BusyError."""
         if not self.places.acquire(blocking=False):
-            raise Busy
+            raise BusyError
         try:
             if not self.slots.acquire(timeout=self.seconds):
-                raise Busy
+                raise BusyError
             try:
                 yield
             finally:
@@ -129,7 +122,7 @@ class Service:
         if not self.folders:
             raise ModelError(f"no model in {models}: each model is a folder there with a model.onnx")
         self.default = PREFERRED if PREFERRED in self.folders else next(iter(self.folders))
-        self.gate = Gate(limits.MAX_RUNNING, limits.MAX_WAITING, limits.MAX_WAIT_SECONDS)
+        self.limiter = ConcurrencyLimiter(limits.MAX_RUNNING, limits.MAX_WAITING, limits.MAX_WAIT_SECONDS)
         self._loaded: dict[str, Classifier] = {}
         self._loading = threading.Lock()
 
@@ -139,10 +132,10 @@ class Service:
         return sorted(self.folders, key=lambda name: (name != self.default, name))
 
     def classifier(self, model: str | None = None) -> Classifier:
-        """The model of this name, the default one for None or "". Raises UnknownModel."""
+        """The model of this name, the default one for None or "". Raises UnknownModelError."""
         name = model or self.default
         if not isinstance(name, str) or name not in self.folders:
-            raise UnknownModel(f"There is no model {str(name)[:40]!r}. Choose one of: {', '.join(self.names)}.")
+            raise UnknownModelError(f"There is no model {str(name)[:40]!r}. Choose one of: {', '.join(self.names)}.")
         with self._loading:
             if name not in self._loaded:
                 try:
@@ -152,26 +145,26 @@ class Service:
             return self._loaded[name]
 
     def classify(self, source: ImageSource, model: str | None = None, top_k: int = TOP_K) -> Answer:
-        """One picture, as a path, the bytes of a file or an open image. Raises UserError."""
+        """One image, as a path, the bytes of a file or an open image. Raises RequestError."""
         classifier, top_k = self.classifier(model), checked_top_k(top_k)
-        with self.gate():
+        with self.limiter():
             start = time.perf_counter()
             check_size(source)
             prediction = classifier.predict([source], top_k)[0]
             seconds = time.perf_counter() - start
         if prediction.status == "error":
-            raise picture_error(prediction.error or "it cannot be read")
+            raise image_error(prediction.error or "it cannot be read")
         return Answer(prediction, model or self.default, seconds)
 
     def classify_each(
         self, sources: Iterable[ImageSource | ImageError], model: str | None = None, top_k: int = TOP_K
     ) -> Iterator[Prediction]:
-        """Predictions in the order of `sources`, as they are made; a bad picture costs its own row only.
+        """Predictions in the order of `sources`, as they are made; a bad image costs its own row only.
 
-        After MAX_BATCH_SECONDS the remaining pictures come out as rows that say so. Raises UserError.
+        After MAX_BATCH_SECONDS the remaining images come out as rows that say so. Raises RequestError.
         """
         classifier, top_k = self.classifier(model), checked_top_k(top_k)
-        with self.gate():
+        with self.limiter():
             end = time.monotonic() + limits.MAX_BATCH_SECONDS
             yield from classifier.stream(_checked(sources, end), top_k)
 
@@ -182,42 +175,39 @@ class Service:
         return list(self.classify_each(sources, model, top_k))
 
     def find_products(self, source: ImageSource, model: str | None = None, top_k: int = TOP_K) -> Products:
-        """The product pictures on a screenshot, from top to bottom, each one classified. Raises UserError."""
+        """The product images on a screenshot, from top to bottom, each one classified. Raises RequestError."""
         classifier, top_k = self.classifier(model), checked_top_k(top_k)
-        with self.gate():
+        with self.limiter():
             start = time.perf_counter()
-            page = open_picture(source)
+            page = open_image(source)
             small = shrunk(page)
             found = find_products(small)
             tiles = found.tiles[: limits.MAX_TILES]
-            pictures = [cut(small, tile) for tile in tiles]
-            predictions = classifier.predict(pictures, top_k)
+            images = [cut(small, tile) for tile in tiles]
+            predictions = classifier.predict(images, top_k)
             factor = page.width / small.width
             boxes = [tuple(round(factor * side) for side in tile.box) for tile in tiles]
-            rows = zip(boxes, tiles, pictures, predictions, strict=True)
-            products = [Product(box, tile.out_of_stock, picture, said) for box, tile, picture, said in rows]
+            rows = zip(boxes, tiles, images, predictions, strict=True)
+            products = [Product(box, tile.out_of_stock, image, said) for box, tile, image, said in rows]
             return Products(found.kind, page, products, model or self.default, time.perf_counter() - start)
 
     def heat_map(self, source: ImageSource, model: str | None = None, label: str | None = None) -> Image.Image:
-        """The picture with the parts marked that speak for `label`, by default the model's best. Raises UserError."""
+        """The image with the parts marked that speak for `label`, by default the model's best. Raises RequestError."""
         try:
-            if __package__:
-                from . import explain
-            else:
-                import explain
+            from . import explain
         except ImportError:
-            raise UserError("Heat maps are not installed here.") from None
+            raise RequestError("Heat maps are not installed here.") from None
         classifier = self.classifier(model)
         if label is not None and label not in classifier.labels:
-            raise UserError(f"The model has no category {str(label)[:40]!r}.")
-        with self.gate():
-            picture = open_picture(source)
-            heat = explain.heat_map(classifier, picture, label)
-            return explain.overlay(picture, heat, classifier.preprocessor.get("do_pad_to_square", False))
+            raise RequestError(f"The model has no category {str(label)[:40]!r}.")
+        with self.limiter():
+            image = open_image(source)
+            heat = explain.heat_map(classifier, image, label)
+            return explain.overlay(image, heat, classifier.preprocessor.get("do_pad_to_square", False))
 
 
 def check_size(source: ImageSource) -> None:
-    """Raises TooLarge, before anything of the file is read."""
+    """Raises TooLargeError, before anything of the file is read."""
     if isinstance(source, Image.Image):
         return
     try:
@@ -226,7 +216,7 @@ def check_size(source: ImageSource) -> None:
         return
     if num_bytes > limits.MAX_FILE_BYTES:
         found, allowed = limits.megabytes(num_bytes), limits.megabytes(limits.MAX_FILE_BYTES)
-        raise TooLarge(f"This file has {found}; at most {allowed} are allowed.")
+        raise TooLargeError(f"This file has {found}; at most {allowed} are allowed.")
 
 
 def _checked(sources: Iterable[ImageSource | ImageError], end: float) -> Iterator[ImageSource | ImageError]:
@@ -239,23 +229,23 @@ def _checked(sources: Iterable[ImageSource | ImageError], end: float) -> Iterato
             if not isinstance(source, ImageError):
                 check_size(source)
             yield source
-        except TooLarge as error:
+        except TooLargeError as error:
             yield ImageError(str(error))
 
 
 def checked_top_k(top_k: int) -> int:
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= limits.MAX_TOP_K:
-        raise UserError(f"top_k must be a whole number from 1 to {limits.MAX_TOP_K}, not {str(top_k)[:20]}.")
+        raise RequestError(f"top_k must be a whole number from 1 to {limits.MAX_TOP_K}, not {str(top_k)[:20]}.")
     return top_k
 
 
-def open_picture(source: ImageSource) -> Image.Image:
-    """RGB and upright, at full size. Raises UserError."""
+def open_image(source: ImageSource) -> Image.Image:
+    """RGB and upright, at full size. Raises RequestError."""
     check_size(source)
     try:
         return load_image(source)
     except ImageError as error:
-        raise picture_error(str(error)) from None
+        raise image_error(str(error)) from None
 
 
 def shrunk(page: Image.Image) -> Image.Image:
@@ -265,9 +255,9 @@ def shrunk(page: Image.Image) -> Image.Image:
     return page.resize((max(1, int(page.width * factor)), max(1, int(page.height * factor))))
 
 
-def picture_error(reason: str) -> UserError:
-    """The error of the right kind for the one line with which images.py refused a picture."""
-    for start, kind in (("not an image file", NotAnImage), ("too ", TooLarge)):
+def image_error(reason: str) -> RequestError:
+    """The error of the right kind for the one line with which images.py refused an image."""
+    for start, kind in (("not an image file", NotAnImageError), ("too ", TooLargeError)):
         if reason.startswith(start):
-            return kind(f"This picture cannot be used: {reason}.")
-    return Unreadable(f"This picture cannot be used: {reason}.")
+            return kind(f"This image cannot be used: {reason}.")
+    return UnreadableError(f"This image cannot be used: {reason}.")

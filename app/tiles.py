@@ -1,13 +1,13 @@
-"""Find the product pictures on a screenshot of a shopping app: the tiles of a grid page, or the one picture of a view.
+"""Find the product images on a screenshot of a shopping app: the tiles of a grid page, or the one image of a view.
 
     page = Image.open("screenshot.jpg")
     found = find_products(page)                          # Page(kind="grid", tiles=[Tile(box=(21, 332, 481, 310), ...
-    pictures = [cut(page, tile) for tile in found.tiles]
+    images = [cut(page, tile) for tile in found.tiles]
 
 Nothing is learnt and no size is known beforehand. The page's own colour is the one that fills the gutter between the
 columns; a tile is a block of rows that differ from it up to both edges of the column; the distance from one tile to
 the next, which holds title, price and buttons, is the same all over a page. That rhythm finds the tiles that contrast
-cannot: white pictures on a white page, black ones on a black page. Lengths are shares of the page or of the column.
+cannot: white images on a white page, black ones on a black page. Lengths are shares of the page or of the column.
 It needs Pillow and NumPy only.
 """
 
@@ -21,23 +21,23 @@ from PIL import Image, ImageChops
 MIN_VISIBLE = 0.6  # of a tile that the edge of the page cuts off
 
 # Brightness, in levels of 255
-MIN_CONTRAST = 14  # between a picture and the page, well above the noise of a JPEG around text
+MIN_CONTRAST = 14  # between an image and the page, well above the noise of a JPEG around text
 FAINT = 2  # a whole row that differs this much on average is no noise: pixels' errors cancel out
 JPEG_BLOCK = 16  # pixels that the noise around an edge can reach
 MAX_NOISE = 40  # in the gutter of a page
 SAME = 6  # two samples of one flat colour in a JPEG
-MAX_THEME_STEP = 60  # between the bars of an app and what surrounds its pictures
+MAX_THEME_STEP = 60  # between the bars of an app and what surrounds its images
 
 # Lengths as shares of the page's width (columns) or of a column's width (everything else)
 MIN_COLUMN = 0.15
 MIN_GUTTER = 0.008
-SIDE_ZONE = 0.03  # where a picture must touch the edge of its column
-MAX_EMPTY = 0.05  # share of the rows or columns of a letterboxed picture that may have the colour of the page
+SIDE_ZONE = 0.03  # where an image must touch the edge of its column
+MAX_EMPTY = 0.05  # share of the rows or columns of a letterboxed image that may have the colour of the page
 MIN_GRID = 0.4  # height of the grid, as a share of the page's
-MIN_PICTURE = 0.1  # sides of the picture of a single-product page, as shares of the page's
+MIN_IMAGE = 0.1  # sides of the image of a single-product page, as shares of the page's
 MIN_SPAN = 0.02  # shorter blocks of rows are lines of text, the strip of a scrolled tile is longer
-MIN_GAP = 0.02  # empty rows that always lie below a picture
-MIN_ASPECT = 0.25  # height of a product picture; flatter tiles are place-holders of pictures that did not load
+MIN_GAP = 0.02  # empty rows that always lie below an image
+MIN_ASPECT = 0.25  # height of a product image; flatter tiles are place-holders of images that did not load
 PITCH_TOLERANCE = 0.05
 SNAP = 0.04  # how far a deduced edge may move to a visible one
 MAX_RADIUS = 0.17  # of a tile's corners
@@ -46,7 +46,7 @@ TRIM = 0.004  # blended pixels along a straight edge, a thin dark line that is c
 
 TEXT_MATCH = 0.5  # correlation of a region with the page's title, price and buttons
 TEMPLATE_WIDTH = 48  # pixels a column is shrunk to for that
-COMMON_SHAPES = (0.75, 1.0, 1.25, 4 / 3, 1.5, 16 / 9)  # height / width of photographs and shop pictures
+COMMON_SHAPES = (0.75, 1.0, 1.25, 4 / 3, 1.5, 16 / 9)  # height / width of photographs and shop images
 
 # The frame of the OUT OF STOCK stamp: its corners in widths of the tile, from the tile's upper left corner
 STAMP_CORNERS = ((0.058, 0.196), (0.923, 0.133), (0.954, 0.515), (0.088, 0.581))
@@ -70,7 +70,7 @@ Span = tuple[int, int]  # first row (or column) and the one after the last
 
 @dataclass(frozen=True)
 class Tile:
-    """One product picture. box: x, y, width, height in pixels of the page. visible: share of its height on the page."""
+    """One product image. box: x, y, width, height in pixels of the page. visible: share of its height on the page."""
 
     box: tuple[int, int, int, int]
     out_of_stock: bool = False
@@ -81,7 +81,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Page:
-    """What was found on a screenshot. kind: `grid`, `single`, or `other` (no product picture)."""
+    """What was found on a screenshot. kind: `grid`, `single`, or `other` (no product image)."""
 
     kind: str
     tiles: tuple[Tile, ...] = ()
@@ -92,7 +92,7 @@ class _Sheet:
     """A page as distances from its own colour."""
 
     distance: np.ndarray  # (height, width) uint8, the largest of the three channels
-    grey: np.ndarray  # (height, width) uint8
+    gray: np.ndarray  # (height, width) uint8
     level: float  # grey of the page's colour
     contrast: int  # a pixel further away than this is no background
     rows: Span  # where the gutter is empty: below the header, above the buttons of the phone
@@ -106,7 +106,7 @@ class _Column:
     right: int
     rows: Span  # of the grid
     blank: np.ndarray  # nothing but the page's colour
-    drawn: np.ndarray  # something, not just noise at the rim of a picture
+    drawn: np.ndarray  # something, not just noise at the rim of an image
     solid: np.ndarray  # something over most of the width
     spans: list[Span] = field(default_factory=list)  # rows of the tiles
     doubtful: list[Span] = field(default_factory=list)  # what does not reach both edges of the column
@@ -126,11 +126,11 @@ class _Rhythm:
 
 
 def find_products(page: Image.Image, min_visible: float = MIN_VISIBLE) -> Page:
-    """The product pictures on a screenshot, from top to bottom and left to right.
+    """The product images on a screenshot, from top to bottom and left to right.
 
     min_visible: tiles cut off by the edge of the page are left out when less of their height is visible. Their full
-    height is unknown; it is estimated from the complete tiles of the page and the usual shapes of pictures.
-    Works on any size and colour theme; the picture must be upright. Never raises on an RGB image.
+    height is unknown; it is estimated from the complete tiles of the page and the usual shapes of images.
+    Works on any size and colour theme; the image must be upright. Never raises on an RGB image.
     """
     page = page.convert("RGB")
     tiles = _find_grid(page)
@@ -147,12 +147,12 @@ def find_products(page: Image.Image, min_visible: float = MIN_VISIBLE) -> Page:
 def _find_grid(page: Image.Image) -> list[Tile]:
     """All tiles of a page with columns, also those that are hardly visible; empty for another kind of page."""
     pixels = np.asarray(page)
-    colour = _background_colour(pixels)
-    distance = _distance(page, colour)
+    color = _background_color(pixels)
+    distance = _distance(page, color)
     edges = _find_columns(distance)
     if not edges:
         return []
-    sheet = _make_sheet(page, distance, colour, edges)
+    sheet = _make_sheet(page, distance, color, edges)
     if sheet is None:
         return []
     columns = [_make_column(sheet, *edge) for edge in edges]
@@ -169,7 +169,7 @@ def _find_grid(page: Image.Image) -> list[Tile]:
     return _make_tiles(pixels, sheet, columns)
 
 
-def _background_colour(pixels: np.ndarray) -> tuple[int, int, int]:
+def _background_color(pixels: np.ndarray) -> tuple[int, int, int]:
     """The colour of the calmest columns of pixels: margins and gutter."""
     height, width = pixels.shape[:2]
     rows = pixels[:: max(1, height // 150)].astype(np.int16)
@@ -179,9 +179,9 @@ def _background_colour(pixels: np.ndarray) -> tuple[int, int, int]:
     return tuple(int(value) for value in np.median(medians[calmest], axis=0))
 
 
-def _distance(page: Image.Image, colour: tuple[int, int, int]) -> np.ndarray:
+def _distance(page: Image.Image, color: tuple[int, int, int]) -> np.ndarray:
     """How far each pixel is from a colour: (height, width) uint8, the largest difference of the three channels."""
-    red, green, blue = ImageChops.difference(page, Image.new("RGB", page.size, colour)).split()
+    red, green, blue = ImageChops.difference(page, Image.new("RGB", page.size, color)).split()
     return np.asarray(ImageChops.lighter(ImageChops.lighter(red, green), blue))
 
 
@@ -221,26 +221,26 @@ def _mirror(columns: list[Span], width: int) -> list[Span]:
     return columns
 
 
-def _make_sheet(page: Image.Image, distance: np.ndarray, colour: tuple, columns: list[Span]) -> _Sheet | None:
+def _make_sheet(page: Image.Image, distance: np.ndarray, color: tuple, columns: list[Span]) -> _Sheet | None:
     """Measure the noise of the page and the rows of the grid in the gutters; None if they are no gutters."""
-    grey = np.asarray(page.convert("L"))
-    level = float(Image.new("RGB", (1, 1), colour).convert("L").getpixel((0, 0)))
+    gray = np.asarray(page.convert("L"))
+    level = float(Image.new("RGB", (1, 1), color).convert("L").getpixel((0, 0)))
     margin = (columns[1][0] - columns[0][1]) // 4
     gutters = [slice(a[1] + margin, b[0] - margin) for a, b in zip(columns, columns[1:], strict=False)]
-    # Brightness, as JPEG spreads colour further than light: half the gutter of a small page is tinted by the pictures.
-    shade = np.abs(np.concatenate([grey[:, gutter] for gutter in gutters], axis=1) - level)
+    # Brightness, as JPEG spreads colour further than light: half the gutter of a small page is tinted by the images.
+    shade = np.abs(np.concatenate([gray[:, gutter] for gutter in gutters], axis=1) - level)
     empty = np.median(shade, axis=1) < FAINT
     rows = max(_runs(empty), key=lambda span: span[1] - span[0], default=(0, page.height))
     noise = float(np.percentile(np.concatenate([distance[slice(*rows), gutter] for gutter in gutters], axis=1), 99))
     if rows[1] - rows[0] < MIN_GRID * page.height or noise > MAX_NOISE:
         return None
-    return _Sheet(distance, grey, level, max(MIN_CONTRAST, round(2 * noise)), rows)
+    return _Sheet(distance, gray, level, max(MIN_CONTRAST, round(2 * noise)), rows)
 
 
 def _make_column(sheet: _Sheet, left: int, right: int) -> _Column:
     """Measure every row of a column. Outside the grid all flags are false."""
     covered = (sheet.distance[:, left:right] > sheet.contrast).mean(axis=1)
-    shade = np.abs(sheet.grey[:, left:right].mean(axis=1) - sheet.level)
+    shade = np.abs(sheet.gray[:, left:right].mean(axis=1) - sheet.level)
     blank = (covered < 0.01) & (shade < FAINT)
     drawn = ~blank & ((covered > 0.05) | (shade >= FAINT))
     solid = (covered > 0.5) | _tinted(sheet, left, right)
@@ -267,7 +267,7 @@ def _tinted(sheet: _Sheet, left: int, right: int) -> np.ndarray:
 
     Short stretches are averaged first, so that the noise around letters cancels out.
     """
-    strip = Image.fromarray(sheet.grey[:, left:right])
+    strip = Image.fromarray(sheet.gray[:, left:right])
     means = np.asarray(strip.resize((TEMPLATE_WIDTH, strip.height), Image.Resampling.BOX), dtype=np.float32)
     return (np.abs(means - sheet.level) >= FAINT).mean(axis=1) > 0.85
 
@@ -283,14 +283,14 @@ def _extend(span: Span, drawn: np.ndarray) -> Span:
 
 
 def _touches_sides(sheet: _Sheet, column: _Column, span: Span) -> bool:
-    """Whether the middle of a span reaches both edges of the column, as a picture does and a button does not."""
+    """Whether the middle of a span reaches both edges of the column, as an image does and a button does not."""
     left, right = column.left, column.right
     zone = max(1, round(SIDE_ZONE * column.width))
     inset = min((span[1] - span[0]) // 3, round(MAX_RADIUS * column.width))
     rows = slice(span[0] + inset, span[1] - inset)
     for side in (slice(left, left + zone), slice(right - zone, right)):
         strong = (sheet.distance[rows, side] > sheet.contrast).any(axis=1)
-        faint = np.abs(sheet.grey[rows, side].mean(axis=1) - sheet.level) >= FAINT
+        faint = np.abs(sheet.gray[rows, side].mean(axis=1) - sheet.level) >= FAINT
         touching = strong | faint
         ends = touching[: inset // 2 + 1], touching[-(inset // 2) - 1 :]
         if min(part.mean() for part in (touching, *ends)) < 0.5:
@@ -323,7 +323,7 @@ def _measure_rhythm(sheet: _Sheet, columns: Sequence[_Column]) -> _Rhythm | None
 def _blank_rows(column: _Column, row: int, step: int) -> int:
     """Number of empty rows from an edge of a tile on, up (step -1) or down (1); 0 if they reach the end of the grid."""
     rows = column.drawn[row : column.rows[1]] if step > 0 else column.drawn[column.rows[0] : row][::-1]
-    rim = round(MIN_GAP * column.width)  # noise around the picture may reach this far
+    rim = round(MIN_GAP * column.width)  # noise around the image may reach this far
     return rim + int(np.argmax(rows[rim:])) if rows[rim:].any() else 0
 
 
@@ -410,7 +410,7 @@ def _add_hidden(sheet: _Sheet, column: _Column, rhythm: _Rhythm, template: np.nd
 def _guess_top(column: _Column, first: int, end: int, before: int) -> int:
     """Where the first tile of a column begins if its edge cannot be seen: below a text that is cut off, or unknown.
 
-    An unknown one is guessed from what can be seen of the picture, which is mostly centred.
+    An unknown one is guessed from what can be seen of the image, which is mostly centred.
     """
     blank = column.blank[first:end][::-1]
     margin = int(np.argmin(blank))  # from the end of the tile up to what can be seen of it
@@ -455,7 +455,7 @@ def _has_content(sheet: _Sheet, column: _Column, span: Span) -> bool:
 def _snap(sheet: _Sheet, column: _Column, span: Span) -> Span:
     """Move deduced edges to the sharpest change of brightness nearby, if there is one."""
     inset, reach = column.width // 5, round(SNAP * column.width)
-    means = sheet.grey[:, column.left + inset : column.right - inset].mean(axis=1)
+    means = sheet.gray[:, column.left + inset : column.right - inset].mean(axis=1)
     edges = []
     for edge in span:
         low = max(1, edge - reach)
@@ -489,7 +489,7 @@ def _make_tiles(pixels: np.ndarray, sheet: _Sheet, columns: Sequence[_Column]) -
 
 
 def _corner_offsets(sheet: _Sheet, tile: Tile, upper: bool, contrast: int) -> np.ndarray:
-    """Background pixels before the picture begins, from the given edge inwards: (rows, 2), left and right side."""
+    """Background pixels before the image begins, from the given edge inwards: (rows, 2), left and right side."""
     left, top, width, height = tile.box
     size = max(2, min(width // 4, height // 2))
     rows = slice(top, top + size) if upper else slice(top + height - size, top + height)
@@ -504,7 +504,7 @@ def _corner_radius(sheet: _Sheet, tiles: Sequence[Tile]) -> tuple[int, int]:
     """Radius of the tiles' corners on this page in pixels, 0 for square ones, and the contrast at which they show.
 
     A quarter circle of radius r leaves (1 - pi / 4) r^2 pixels of its square empty. Corners where dark parts of the
-    picture add to that are told by the first row, which must be about r short as well.
+    image add to that are told by the first row, which must be about r short as well.
     """
     for contrast in (sheet.contrast, sheet.contrast // 2):
         radii = []
@@ -553,42 +553,42 @@ def _visible_share(tile: Tile, heights: Sequence[float]) -> float:
 def _is_stamped(pixels: np.ndarray, tile: Tile) -> bool:
     """Whether the OUT OF STOCK stamp lies on a tile, in its place or, if the top is cut off, anywhere above it."""
     x, y, width, height = tile.box
-    picture = pixels[y : y + height, x : x + width]
+    image = pixels[y : y + height, x : x + width]
     highest = -2 * STAMP_STEP if tile.corners[0] or tile.visible == 1 else -STAMP_CORNERS[0][1]
     for down in np.arange(highest, 2.5 * STAMP_STEP, STAMP_STEP):
         for aside in (0, -STAMP_STEP, STAMP_STEP):
-            if _shows_stamp(picture, np.array((aside, down))):
+            if _shows_stamp(image, np.array((aside, down))):
                 return True
     return False
 
 
-def _shows_stamp(picture: np.ndarray, shift: np.ndarray) -> bool:
+def _shows_stamp(image: np.ndarray, shift: np.ndarray) -> bool:
     """Whether the stamp's frame is here: four lines of one strong colour with other colours at both sides of them."""
-    on = _sample(picture, STAMP_FRAME + shift)
+    on = _sample(image, STAMP_FRAME + shift)
     if len(on) < 0.3 * len(STAMP_FRAME):
         return False
-    colour = np.median(on, axis=0)
-    if np.ptp(colour) < 2 * STAMP_SPREAD or (np.abs(on - colour).max(axis=1) <= STAMP_SPREAD).mean() < 0.85:
+    color = np.median(on, axis=0)
+    if np.ptp(color) < 2 * STAMP_SPREAD or (np.abs(on - color).max(axis=1) <= STAMP_SPREAD).mean() < 0.85:
         return False
-    around = np.concatenate([_sample(picture, frame + shift) for frame in STAMP_SURROUNDINGS])
-    return bool((np.abs(around - colour).max(axis=1) > STAMP_SPREAD).mean() >= 0.4)
+    around = np.concatenate([_sample(image, frame + shift) for frame in STAMP_SURROUNDINGS])
+    return bool((np.abs(around - color).max(axis=1) > STAMP_SPREAD).mean() >= 0.4)
 
 
-def _sample(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Colours, (n, 3) int16, at those (x, y) points that lie in the picture; they count in its widths."""
-    x, y = np.round(points * picture.shape[1]).astype(int).T
-    inside = (x >= 0) & (y >= 0) & (x < picture.shape[1]) & (y < picture.shape[0])
-    return picture[y[inside], x[inside]].astype(np.int16)
+def _sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Colours, (n, 3) int16, at those (x, y) points that lie in the image; they count in its widths."""
+    x, y = np.round(points * image.shape[1]).astype(int).T
+    inside = (x >= 0) & (y >= 0) & (x < image.shape[1]) & (y < image.shape[0])
+    return image[y[inside], x[inside]].astype(np.int16)
 
 
 # --- single-product pages --------------------------------------------------------------------------------------------
 
 
 def _find_single(page: Image.Image) -> Tile | None:
-    """The one large picture of a page, between the bars of the phone and the app; None if there is none.
+    """The one large image of a page, between the bars of the phone and the app; None if there is none.
 
     It is letterboxed in a colour of its own, or lies on the page among texts and buttons. A page without bars is taken
-    for a picture that somebody has cut out already, unless it is of one flat colour.
+    for an image that somebody has cut out already, unless it is of one flat colour.
     """
     pixels = np.asarray(page)
     thin = pixels[:, :: max(1, page.width // 180)].astype(np.int16)
@@ -598,36 +598,36 @@ def _find_single(page: Image.Image) -> Tile | None:
         flat = thin.std(axis=(0, 1)).max() < FAINT
         return None if flat else Tile((0, 0, page.width, page.height))
     bar = np.median(thin[0], axis=0)
-    if bottom - top < MIN_PICTURE * page.height:
+    if bottom - top < MIN_IMAGE * page.height:
         return _find_block(page, bar)
     first, last = _inside_letterbox(thin[top:bottom], bar, np.inf)  # something may be the phone's volume control
     left, right = 0, page.width
-    if last - first > 0.9 * (bottom - top):  # a picture that fits the height may leave room at its sides
+    if last - first > 0.9 * (bottom - top):  # an image that fits the height may leave room at its sides
         rows = pixels[top + first : top + last : max(1, page.height // 180)][1:-1]  # without rests of the bars
         left, right = _inside_letterbox(rows.transpose(1, 0, 2).astype(np.int16), bar, JPEG_BLOCK)
     on_page = np.abs(thin[top + first : top + last] - bar).max(axis=2) <= SAME
     if max((on_page.mean(axis=axis) > 0.99).mean() for axis in (0, 1)) > MAX_EMPTY:
         return _find_block(page, bar)
-    if min((last - first) / page.height, (right - left) / page.width) < MIN_PICTURE:
+    if min((last - first) / page.height, (right - left) / page.width) < MIN_IMAGE:
         return None
     return Tile((left, top + first, right - left, last - first))
 
 
-def _find_block(page: Image.Image, colour: np.ndarray) -> Tile | None:
+def _find_block(page: Image.Image, color: np.ndarray) -> Tile | None:
     """The largest block on a page of one colour that empty rows and columns separate from all others, if it is full."""
-    shown = _distance(page, tuple(int(value) for value in colour)) > MIN_CONTRAST
+    shown = _distance(page, tuple(int(value) for value in color)) > MIN_CONTRAST
     box = [0, 0, page.width, page.height]
-    for axis, least in ((1, 0.01), (0, 0.5), (1, 0.01)):  # half a column: the next picture may touch with a corner
+    for axis, least in ((1, 0.01), (0, 0.5), (1, 0.01)):  # half a column: the next image may touch with a corner
         part = shown[box[1] : box[3], box[0] : box[2]].mean(axis=axis) > least
         start, end = max(_runs(part), key=lambda span: span[1] - span[0], default=(0, 0))
         box[axis], box[axis + 2] = box[axis] + start, box[axis] + end
     left, top, right, bottom = box
-    if right - left < MIN_PICTURE * page.width or bottom - top < MIN_PICTURE * page.height:
+    if right - left < MIN_IMAGE * page.width or bottom - top < MIN_IMAGE * page.height:
         return None
     if shown[top:bottom, left:right].mean() < 0.5:
         return None
     tile = Tile((left, top, right - left, bottom - top))
-    sheet = _Sheet(_distance(page, tuple(int(value) for value in colour)), np.empty(0), 0, MIN_CONTRAST, (top, bottom))
+    sheet = _Sheet(_distance(page, tuple(int(value) for value in color)), np.empty(0), 0, MIN_CONTRAST, (top, bottom))
     radius, contrast = _corner_radius(sheet, [tile])
     return replace(tile, corner_radius=radius, corners=_rounded(sheet, tile, radius, contrast))
 
@@ -650,18 +650,18 @@ def _bar_height(rows: np.ndarray) -> int:
 
 
 def _inside_letterbox(lines: np.ndarray, bar: np.ndarray, max_step: float) -> Span:
-    """First and last line (rows or columns) of a picture between two flat areas of one colour, near that of the bars.
+    """First and last line (rows or columns) of an image between two flat areas of one colour, near that of the bars.
 
     lines: (lines, samples, 3) int16. Edges at which the whole line changes are believed, unless something is seen more
-    than `max_step` lines before. Where the picture is as dark as the area around it, it is taken to be centred, and the
+    than `max_step` lines before. Where the image is as dark as the area around it, it is taken to be centred, and the
     outermost thing that can be seen gives its size.
     """
     rim = 2 + len(lines) // 300  # where the bar blends into the area
-    colour = np.median(lines[rim], axis=0)
-    distance = np.abs(lines - colour).max(axis=2)
+    color = np.median(lines[rim], axis=0)
+    distance = np.abs(lines - color).max(axis=2)
     empty = (distance <= FAINT).mean(axis=1) > 0.995
     empty[:rim], empty[-rim:] = empty[rim], empty[-rim - 1]
-    if not (empty[0] and empty[-1]) or empty.all() or np.abs(colour - bar).max() > MAX_THEME_STEP:
+    if not (empty[0] and empty[-1]) or empty.all() or np.abs(color - bar).max() > MAX_THEME_STEP:
         return 0, len(lines)
     shown = np.flatnonzero(~empty)
     margin = int(min(shown[0], len(lines) - 1 - shown[-1]))
@@ -675,9 +675,9 @@ def _inside_letterbox(lines: np.ndarray, bar: np.ndarray, max_step: float) -> Sp
 
 
 def cut(page: Image.Image, tile: Tile) -> Image.Image:
-    """The picture of a tile, RGB. What the rounded corners hide is filled with the picture mirrored at the corner.
+    """The image of a tile, RGB. What the rounded corners hide is filled with the image mirrored at the corner.
 
-    Black wedges would tell a classifier which app a picture is from; cropping them away would cost a strip on each
+    Black wedges would tell a classifier which app an image is from; cropping them away would cost a strip on each
     side, and often a part of the product.
     """
     x, y, width, height = tile.box
@@ -691,7 +691,7 @@ def cut(page: Image.Image, tile: Tile) -> Image.Image:
 
 
 def _fill_corner(pixels: np.ndarray, radius: int) -> None:
-    """Mirror the picture, in place, at a quarter circle in its upper left corner."""
+    """Mirror the image, in place, at a quarter circle in its upper left corner."""
     radius = min(radius, (len(pixels) - 1) // 2, (pixels.shape[1] - 1) // 2)
     rows, columns = np.mgrid[:radius, :radius] + 0.5 - radius
     reach = np.hypot(rows, columns)

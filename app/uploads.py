@@ -17,7 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from . import limits
-from .limits import Busy, TooLarge, UserError
+from .limits import BusyError, RequestError, TooLargeError
 
 FIELD = "files"
 MAX_UPLOADS = limits.MAX_RUNNING + limits.MAX_WAITING
@@ -27,19 +27,19 @@ MAX_PART_OVERHEAD = 2**10  # bytes that a file's own boundary and headers may ad
 MAX_NAME = 200  # characters
 
 
-class WrongType(UserError):
+class WrongTypeError(RequestError):
     """A request that is no form with files."""
 
 
-class NoFile(UserError):
+class NoFileError(RequestError):
     """A form without a file."""
 
 
-class Malformed(UserError):
+class MalformedError(RequestError):
     """A form that breaks off or is no form."""
 
 
-class TooSlow(UserError):
+class TooSlowError(RequestError):
     """A request that did not arrive in time."""
 
 
@@ -50,16 +50,18 @@ class Uploads:
         self.active = 0
 
     async def receive(self, request: Request) -> AsyncIterator[list[UploadFile]]:
-        """The uploaded files, which are closed after the answer. Raises UserError."""
+        """The uploaded files, which are closed after the answer. Raises RequestError."""
         if self.active >= MAX_UPLOADS:
-            raise Busy
+            raise BusyError
         self.active += 1
         try:
             form = await read_form(request)
             try:
                 files = [value for value in form.getlist(FIELD) if not isinstance(value, str)]
                 if not files:
-                    raise NoFile(f"Send at least one picture as the form field {FIELD!r}: curl -F {FIELD}=@photo.jpg")
+                    raise NoFileError(
+                        f"Send at least one image as the form field {FIELD!r}: curl -F {FIELD}=@photo.jpg"
+                    )
                 yield files
             finally:
                 await form.close()
@@ -79,14 +81,16 @@ class LimitedParser(MultiPartParser):
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self.part_bytes += end - start
         if self.part_bytes > limits.MAX_FILE_BYTES:
-            raise TooLarge(f"This file has more than {limits.megabytes(limits.MAX_FILE_BYTES)}, which is the most.")
+            raise TooLargeError(
+                f"This file has more than {limits.megabytes(limits.MAX_FILE_BYTES)}, which is the most."
+            )
         super().on_part_data(data, start, end)
 
 
 async def read_form(request: Request) -> FormData:
-    """Raises UserError."""
+    """Raises RequestError."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
-        raise WrongType(f"Send pictures as multipart/form-data: curl -F {FIELD}=@photo.jpg")
+        raise WrongTypeError(f"Send images as multipart/form-data: curl -F {FIELD}=@photo.jpg")
     try:
         async with asyncio.timeout(MAX_UPLOAD_SECONDS), aclosing(limited_stream(request)) as stream:
             parser = LimitedParser(
@@ -94,21 +98,21 @@ async def read_form(request: Request) -> FormData:
             )
             return await parser.parse()
     except TimeoutError:
-        raise TooSlow(f"The request did not arrive within {MAX_UPLOAD_SECONDS} seconds.") from None
+        raise TooSlowError(f"The request did not arrive within {MAX_UPLOAD_SECONDS} seconds.") from None
     except ClientDisconnect:
-        raise Malformed("The request broke off.") from None
+        raise MalformedError("The request broke off.") from None
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
-            raise TooLarge(f"At most {limits.MAX_BATCH_FILES} files are allowed in one request.") from None
-        raise Malformed(f"This is no readable form: {error.message}") from None
+            raise TooLargeError(f"At most {limits.MAX_BATCH_FILES} files are allowed in one request.") from None
+        raise MalformedError(f"This is no readable form: {error.message}") from None
 
 
 async def limited_stream(request: Request) -> AsyncIterator[bytes]:
-    """The body, up to the limit. Raises TooLarge, at once where the request says how large it is."""
+    """The body, up to the limit. Raises TooLargeError, at once where the request says how large it is."""
     most = limits.MAX_BATCH_BYTES + MAX_PART_OVERHEAD * limits.MAX_BATCH_FILES
     announced = request.headers.get("content-length", "")
     received = int(announced) if announced.isdecimal() else 0
-    too_large = TooLarge(f"At most {limits.megabytes(limits.MAX_BATCH_BYTES)} are allowed in one request.")
+    too_large = TooLargeError(f"At most {limits.megabytes(limits.MAX_BATCH_BYTES)} are allowed in one request.")
     if received > most:
         raise too_large
     received = 0

@@ -39,13 +39,13 @@ STEADY_CLIENTS = 4
 def main(argv: list[str] | None = None) -> int:
     """The exit code: 0 no error and no growth, 1 otherwise."""
     args = parse_arguments(argv)
-    pictures = [path.read_bytes() for path in sorted((ROOT / "examples").glob("*.jpg"))]
+    images = [path.read_bytes() for path in sorted((ROOT / "examples").glob("*.jpg"))]
     with running_server() as address:
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start")
-        asyncio.run(send(address, pictures, 10, 1))
-        crowd = asyncio.run(send(address, pictures, args.requests, args.clients))
+        asyncio.run(send(address, images, 10, 1))
+        crowd = asyncio.run(send(address, images, args.requests, args.clients))
         report(crowd, f"{args.requests} requests from {args.clients} clients")
-        growth = watch_memory(address, pictures, args.memory_requests) if args.memory_requests else 0.0
+        growth = watch_memory(address, images, args.memory_requests) if args.memory_requests else 0.0
     return 1 if crowd.errors or growth > MAX_GROWTH_MIB else 0
 
 
@@ -73,26 +73,26 @@ class Answers:
         return sum(count for status, count in self.statuses.items() if status not in (200, 503))
 
 
-async def send(address: str, pictures: list[bytes], requests: int, clients: int) -> Answers:
+async def send(address: str, images: list[bytes], requests: int, clients: int) -> Answers:
     """`clients` share the requests; each sends its next one when the last one is answered."""
-    waiting = iter(islice(cycle(pictures), requests))
+    waiting = iter(islice(cycle(images), requests))
     answers = Answers()
 
     async def one_client() -> None:
         async with httpx.AsyncClient(base_url=address, timeout=60) as client:
-            for picture in waiting:
-                while not await answered(client, picture, answers):
+            for image in waiting:
+                while not await answered(client, image, answers):
                     pass
 
     await asyncio.gather(*[one_client() for _ in range(clients)])
     return answers
 
 
-async def answered(client: httpx.AsyncClient, picture: bytes, answers: Answers) -> bool:
+async def answered(client: httpx.AsyncClient, image: bytes, answers: Answers) -> bool:
     """One try; False where the server was busy, after the time for which it asked."""
     start = time.perf_counter()
     try:
-        response = await client.post("/v1/classify", files={"files": ("photo.jpg", picture)})
+        response = await client.post("/v1/classify", files={"files": ("photo.jpg", image)})
     except httpx.HTTPError as error:
         answers.statuses[type(error).__name__] += 1
         return True
@@ -114,12 +114,12 @@ def report(answers: Answers, title: str) -> None:
     )
 
 
-def watch_memory(address: str, pictures: list[bytes], requests: int) -> float:
+def watch_memory(address: str, images: list[bytes], requests: int) -> float:
     """Prints the server's resident memory along the way; returns how many MiB it grew after the warm-up."""
-    asyncio.run(send(address, pictures, min(WARM_UP, requests), STEADY_CLIENTS))
+    asyncio.run(send(address, images, min(WARM_UP, requests), STEADY_CLIENTS))
     sizes = [resident_mib(address)]
     for _ in range(4):
-        asyncio.run(send(address, pictures, requests // 4, STEADY_CLIENTS))
+        asyncio.run(send(address, images, requests // 4, STEADY_CLIENTS))
         sizes.append(resident_mib(address))
     print(f"memory over {requests} requests: {' '.join(f'{size:.0f}' for size in sizes)} MiB")
     return sizes[-1] - sizes[0]

@@ -3,7 +3,7 @@
     python -m benchmarks.data_prep_scale
     python -m benchmarks.data_prep_scale --archive fashion-product-images-small.zip
 
-Without --archive it draws its own pictures. Each run is the whole command in a process of its own. Memory is the
+Without --archive it draws its own images. Each run is the whole command in a process of its own. Memory is the
 largest sum over all its processes, shared pages divided among them (PSS, Linux only), sampled while it runs.
 
 The first command on 2 cores, shared with a training run (images/s contain 1 to 3 s of imports):

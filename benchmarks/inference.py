@@ -1,4 +1,4 @@
-"""How fast predict.py classifies, beside torch and the transformers pipeline on the same weights and pictures.
+"""How fast predict.py classifies, beside torch and the transformers pipeline on the same weights and images.
 
     python -m benchmarks.inference --pretrained google/mobilenet_v2_1.0_224 --images photos/
     python -m benchmarks.inference --model runs/mobilenet_v2 --images photos/
@@ -49,7 +49,7 @@ class Measurement(NamedTuple):
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    print(f"{len(args.images)} pictures, {os.cpu_count()} cores, {processor_name()}\n")
+    print(f"{len(args.images)} images, {os.cpu_count()} cores, {processor_name()}\n")
     images = list(islice(cycle(args.images), args.count))
     with tempfile.TemporaryDirectory() as scratch:
         if args.pretrained:
@@ -66,11 +66,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument("--pretrained", help="a Hugging Face checkpoint: a folder or a Hub id")
     source.add_argument("--model", help="a folder that train.py wrote; without safetensors the torch rows are left out")
     parser.add_argument(
-        "--images", type=Path, default=ROOT / "examples", help="a folder of pictures (default: examples/)"
+        "--images", type=Path, default=ROOT / "examples", help="a folder of images (default: examples/)"
     )
-    parser.add_argument(
-        "--count", type=int, default=300, help="pictures to classify; fewer are repeated (default: 300)"
-    )
+    parser.add_argument("--count", type=int, default=300, help="images to classify; fewer are repeated (default: 300)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, taking turns (default: 3)")
     args = parser.parse_args(argv)
     found = sorted(path for path in args.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
@@ -115,7 +113,7 @@ def compare_processes(folder: str, image: str, repeats: int) -> None:
     )
     commands |= {f"predict.py, {precision}": [*predict, precision] for precision in precisions(folder)}
     runs = [[run_process(command) for command in commands.values()] for _ in range(repeats)]
-    print("one picture, whole process          best s   median s   peak MiB")
+    print("one image, whole process          best s   median s   peak MiB")
     for name, results in zip(commands, zip(*runs, strict=True), strict=True):
         seconds, peaks = zip(*results, strict=True)
         print(f"{name:<34}{min(seconds):>8.2f}{statistics.median(seconds):>11.2f}{max(peaks):>11.0f}")
@@ -143,7 +141,7 @@ def compare_folders(folder: str, images: list[str], repeats: int) -> None:
         contenders[f"  its forward pass alone, {precision}"] = (partial(forward_contender, precision), BATCH_SIZE)
     contenders["  decoding and resizing alone"] = (decoding_contender, BATCH_SIZE)
     runs = [[in_own_process(measure, *one, folder, images) for one in contenders.values()] for _ in range(repeats)]
-    print(f"\n{f'{len(images)} pictures':<34}  best images/s   median   peak MiB   same label")
+    print(f"\n{f'{len(images)} images':<34}  best images/s   median   peak MiB   same label")
     reference = max(run[0].images_per_s for run in runs)
     for name, results in zip(contenders, zip(*runs, strict=True), strict=True):
         best = max(result.images_per_s for result in results)

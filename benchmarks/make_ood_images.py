@@ -1,4 +1,4 @@
-"""Write pictures of things that are no fashion products, to measure how well a model knows what it does not know.
+"""Write images of things that are no fashion products, to measure how well a model knows what it does not know.
 
     python -m benchmarks.make_ood_images --screenshots ../shared/data/slash --output runs/strangers
     python -m evaluation.automation --model app/models/fashion --dataset data/kaggle_fashion --others runs/strangers/*
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from app.tiles import cut, find_products
 
-DRAWN = 40  # pictures of each drawn kind
+DRAWN = 40  # images of each drawn kind
 PAGES = 6  # screenshots of each foreign category
 TILES = 4  # products of each of them
 FOREIGN = ("Artifacts", "Games", "Home", "Nutrition", "Stationary")
@@ -39,16 +39,16 @@ def main(argv: list[str] | None = None) -> None:
     }
     if args.screenshots:
         kinds |= {"chrome": bars(args.screenshots), "other_products": tiles(args.screenshots)}
-    for kind, pictures in kinds.items():
-        write(args.output / kind, pictures)
+    for kind, images in kinds.items():
+        write(args.output / kind, images)
 
 
-def write(folder: Path, pictures: Iterator[Image.Image]) -> None:
+def write(folder: Path, images: Iterator[Image.Image]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    for count, picture in enumerate(pictures, start=1):
-        picture.save(folder / f"{count:03}.png")
-    print(f"{folder}: {count} pictures")
+    for count, image in enumerate(images, start=1):
+        image.save(folder / f"{count:03}.png")
+    print(f"{folder}: {count} images")
 
 
 def page_of_text(generator: np.random.Generator) -> Image.Image:

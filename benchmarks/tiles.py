@@ -92,13 +92,13 @@ def draw_sheet(root: Path, names: list[str], pages: dict[str, Page], expected: d
     for index, name in enumerate(names):
         page = load_image(root / name)
         draw = ImageDraw.Draw(page)
-        for colour, inset, boxes in (
+        for color, inset, boxes in (
             ("red", 0, [tile.box for tile in pages[name].tiles]),
             ("lime", 14, expected.get(name, [])),
         ):
             for x, y, width, height in boxes:
                 corners = (x + inset, y + inset, x + width - inset, y + height - inset)
-                draw.rectangle(corners, outline=colour, width=page.width // 90)
+                draw.rectangle(corners, outline=color, width=page.width // 90)
         page.thumbnail(THUMBNAIL)
         sheet.paste(page, ((index % COLUMNS) * THUMBNAIL[0], index // COLUMNS * THUMBNAIL[1]))
     return sheet

@@ -1,10 +1,10 @@
-"""Training speed of train.py beside Hugging Face's run_image_classification.py recipe, same model, size and pictures.
+"""Training speed of train.py beside Hugging Face's run_image_classification.py recipe, same model, size and images.
 
     python -m benchmarks.train_throughput --dataset data/kaggle_fashion --pretrained DIR
 
 With MobileNetV2 at 96 px on 2 cores (AMD EPYC, bf16): recipe 103, train.py 261 images/s, 2.6 times.
 
-The recipe: float32, each picture decoded and transformed by torchvision on Pillow every time it is seen. Rounds of the
+The recipe: float32, each image decoded and transformed by torchvision on Pillow every time it is seen. Rounds of the
 two alternate, so that a machine whose speed drifts slows both; the ratio is the median over the rounds.
 """
 
@@ -23,10 +23,10 @@ from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, Ran
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from data_prep.pipeline.prepared import load_prepared
-from models.registry import build_model, normalisation_of
+from models.registry import build_model, normalization_of
 from training.augment.batch import batch_transforms
-from training.image_dataset import CataloguePictures, cached_pixels, collate
-from training.trainer import CatalogueTrainer
+from training.image_dataset import ImageDataset, cached_pixels, collate
+from training.trainer import ImageTrainer
 
 WARM_UP_STEPS = 3
 
@@ -91,7 +91,7 @@ def training_arguments(folder: str, options: argparse.Namespace, **more) -> Trai
 
 def recipe_speed(split, options: argparse.Namespace) -> float:
     """images/s of the transforms, collator and Trainer defaults of run_image_classification.py."""
-    mean, std = normalisation_of(options.pretrained)
+    mean, std = normalization_of(options.pretrained)
     size = options.image_size
     transforms = Compose([RandomResizedCrop(size), RandomHorizontalFlip(), ToTensor(), Normalize(mean, std)])
 
@@ -110,22 +110,20 @@ def project_speed(split, options: argparse.Namespace) -> float:
     """images/s of train.py: decoded once, augmented by batches, channels_last, bfloat16."""
     with tempfile.TemporaryDirectory() as folder:
         pixels = cached_pixels(split, options.image_size, Path(folder))
-        pictures = CataloguePictures(split, [options.label], pixels)
-        train_transform, eval_transform = batch_transforms("basic", *normalisation_of(options.pretrained))
+        images = ImageDataset(split, [options.label], pixels)
+        train_transform, eval_transform = batch_transforms("basic", *normalization_of(options.pretrained))
         model = new_model(split, options).to(memory_format=torch.channels_last)
         more = {"train_transform": train_transform, "eval_transform": eval_transform}
-        return _speed(CatalogueTrainer, pictures, collate, model, options, more, bf16=True, optim="adamw_torch_fused")
+        return _speed(ImageTrainer, images, collate, model, options, more, bf16=True, optim="adamw_torch_fused")
 
 
-def _speed(
-    trainer_class, pictures, collator, model, options: argparse.Namespace, more: dict | None = None, **arguments
-):
+def _speed(trainer_class, images, collator, model, options: argparse.Namespace, more: dict | None = None, **arguments):
     clock = StepClock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_class(
             model=model,
             args=training_arguments(folder, options, **arguments),
-            train_dataset=pictures,
+            train_dataset=images,
             data_collator=collator,
             callbacks=[clock],
             **(more or {}),

@@ -130,7 +130,7 @@ def open_origin(folder: Path, label: str) -> Origin:
     source = Source(
         name=str(card.get("pretty_name", folder.name)),
         origin=str(card.get("source", "")),
-        licence=str(card.get("license", "")),
+        license=str(card.get("license", "")),
         label_columns=columns,
         stratify_by=label or columns[0],
         features={name: feature for name, feature in features.items() if name not in (*OWN_COLUMNS, *columns)},

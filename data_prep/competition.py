@@ -4,10 +4,10 @@ python -m data_prep.competition --dataset data/kaggle_fashion --label articleTyp
 
 For the players: train.csv (id,image,label,group), test.csv (id,image), sample_submission.csv (id,label), images/ and
 README.md. For the host alone: solution.csv (id,label,Usage) and host.json. Train and validation become train.csv, the
-test split becomes test.csv; pictures of one product are Public together or Private together.
+test split becomes test.csv; images of one product are Public together or Private together.
 `python leaderboard.py --score submission.csv --solution competition/solution.csv` scores what a player sends.
 
-Every picture gets a new, random id, so that neither an id, nor the order of test.csv, nor a file's name or date tells
+Every image gets a new, random id, so that neither an id, nor the order of test.csv, nor a file's name or date tells
 the answer; titles stay out, because they name it. Whoever knows the seed can draw the ids again: without --seed it
 comes from the system's random numbers, and host.json keeps it.
 """
@@ -47,11 +47,11 @@ ONE_DATE = 946_684_800  # 1 January 2000: the dates of the files tell nothing
 
 RULES = """# Which {label} is it?
 
-Tell the {classes} classes of `{label}` apart on pictures of {name}.
+Tell the {classes} classes of `{label}` apart on images of {name}.
 
 | file | rows | columns |
 |---|---|---|
-| `{train}` | {train_rows:,} | `id`, `image` (path of the picture), `label`, `group` |
+| `{train}` | {train_rows:,} | `id`, `image` (path of the image), `label`, `group` |
 | `{test}` | {test_rows:,} | `id`, `image` |
 | `{sample}` | {test_rows:,} | `id`, `label` |
 
@@ -59,15 +59,15 @@ Tell the {classes} classes of `{label}` apart on pictures of {name}.
   written as in `{train}`.
 - The score is accuracy: the share of rows with the right label. {public:.0%} of the test rows give the public score;
   the private score of the others decides.
-- Pictures with an equal `group` show one product or are copies. Keep a group on one side when you validate, or your
+- Images with an equal `group` show one product or are copies. Keep a group on one side when you validate, or your
   score will look better than it is. No group is in both files.
-- Answers come from the pictures. The data's licence is {licence}; its source is {source}.
+- Answers come from the images. The data's licence is {license}; its source is {source}.
 """
 
 
 @dataclass(slots=True)
 class Entry:
-    """A picture of the competition: its row in the dataset, its new id, its new group and its file."""
+    """An image of the competition: its row in the dataset, its new id, its new group and its file."""
 
     row: Row
     id: str
@@ -102,7 +102,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--label", default="", metavar="COLUMN", help="column to predict; default: the card's first")
     parser.add_argument("--output", type=Path, default=Path("competition"), metavar="DIR", help="folder to write")
     parser.add_argument("--public", type=float, default=0.3, metavar="SHARE", help="of the test rows; default: 0.3")
-    parser.add_argument("--images", action=argparse.BooleanOptionalAction, default=True, help="write the pictures too")
+    parser.add_argument("--images", action=argparse.BooleanOptionalAction, default=True, help="write the images too")
     parser.add_argument("--seed", type=int, help="draw the same ids again; a secret, default: a new one")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing competition")
     return parser
@@ -129,7 +129,7 @@ def check_label(card: dict, label: str, dataset: Path) -> str:
 
 
 def draw_entries(rows: Sequence[Row], label: str, public: float, seed: int) -> list[Entry]:
-    """All pictures in the order of their new ids, which are one random permutation; test rows get their Usage.
+    """All images in the order of their new ids, which are one random permutation; test rows get their Usage.
 
     Raises ValueError where there is nothing to train on or to test, or where a group is on both sides.
     """
@@ -183,17 +183,17 @@ def write_competition(entries: list[Entry], label: str, card: dict, host: dict, 
 
 
 def name_images(entries: Iterable[Entry], folder: Path | None) -> None:
-    """Give every entry the path of its picture, and write the picture there unless `folder` is None.
+    """Give every entry the path of its image, and write the image there unless `folder` is None.
 
     The original bytes are kept. A name is the new id and the format's ending, whatever the source called the file.
     """
     if folder:
         for side in ("train", "test"):
             (folder / "images" / side).mkdir(parents=True)
-    for entry in tqdm(list(entries), desc="pictures", unit=" images", disable=None):
+    for entry in tqdm(list(entries), desc="images", unit=" images", disable=None):
         data = entry.row.image.read()
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            suffix = SUFFIX_FOR_FORMAT[picture.format]
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            suffix = SUFFIX_FOR_FORMAT[opened.format]
         entry.image = f"images/{'test' if entry.usage else 'train'}/{entry.id}{suffix}"
         if folder:
             path = folder / entry.image
@@ -220,14 +220,14 @@ def rules(train: Sequence[Entry], test: Sequence[Entry], label: str, card: dict)
         train_rows=len(train),
         test_rows=len(test),
         public=sum(entry.usage == PUBLIC for entry in test) / len(test),
-        licence=card.get("license", "unknown"),
+        license=card.get("license", "unknown"),
         source=card.get("source", "unknown"),
     )
 
 
 def print_summary(entries: Sequence[Entry], label: str, output: Path) -> None:
     counts = Counter(entry.usage for entry in entries)
-    print(f"{output}: {counts['']:,} pictures to train on, {counts[PUBLIC]:,} public and {counts[PRIVATE]:,} private")
+    print(f"{output}: {counts['']:,} images to train on, {counts[PUBLIC]:,} public and {counts[PRIVATE]:,} private")
     unseen = {entry.row.labels[label] for entry in entries if entry.usage}
     unseen -= {entry.row.labels[label] for entry in entries if not entry.usage}
     if unseen:

@@ -9,7 +9,7 @@ delete the lines you do not agree with, and prepare the dataset again with `--co
 train.py --folds) finds label errors in train and validation.
 
 The 39,612 Kaggle images take 22 s on 2 cores, 25 s with a MobileNetV2 of 128 px. Among what it finds there: 1,297
-pictures without colour, 818 groups of near-equal pictures, a jersey and a watch with one and the same picture.
+images without colour, 818 groups of near-equal images, a jersey and a watch with one and the same image.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from data_prep.checks.label_errors import Predictions, describe_errors, load_mod
 from data_prep.checks.leakage import describe_conflicts, describe_copies, describe_leaks, describe_price, find_copies
 from data_prep.checks.quality import (
     describe_classes,
-    describe_grey,
+    describe_gray,
+    describe_images,
     describe_left_out,
-    describe_pictures,
     describe_sizes,
     describe_unreadable,
 )
@@ -128,8 +128,8 @@ def diagnose(
     findings = [
         describe_unreadable(checkup, proposals),
         describe_left_out(checkup),
-        describe_pictures(checkup, proposals),
-        describe_grey(checkup),
+        describe_images(checkup, proposals),
+        describe_gray(checkup),
         describe_sizes(checkup),
         describe_copies(checkup, copies),
         describe_conflicts(checkup, copies, proposals),
@@ -147,7 +147,7 @@ def diagnose(
 
 
 def write_sheets(folder: Path, findings: Sequence[Finding]) -> None:
-    """Draw the contact sheet of each finding that has pictures; a second one of the same name gets a number."""
+    """Draw the contact sheet of each finding that has images; a second one of the same name gets a number."""
     used: set[str] = set()
     for finding in findings:
         if not any(band.tiles for band in finding.bands):

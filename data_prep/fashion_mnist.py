@@ -1,11 +1,11 @@
-"""Prepare Fashion-MNIST: 28x28 grey pictures in ten classes, the clean data on which the domain gap shows.
+"""Prepare Fashion-MNIST: 28x28 grey images in ten classes, the clean data on which the domain gap shows.
 
 python -m data_prep.fashion_mnist --output data/fashion_mnist
 python -m data_prep.fashion_mnist --output data/fashion_mnist --input FOLDER_WITH_IDX_FILES
 
 The official test part stays the test split; validation is a tenth of the training part. A folder with one part only
 (t10k or train, gzipped or not) is split 80/10/10. The class T-shirt/top is called T-shirt here, because a label may
-not hold a path separator. Pictures become PNG files. 70,000 of them take 40 s of processor time and 290 MB.
+not hold a path separator. Images become PNG files. 70,000 of them take 40 s of processor time and 290 MB.
 """
 
 import argparse
@@ -43,7 +43,7 @@ TIMEOUT_S = 60
 
 @dataclass(slots=True, frozen=True)
 class IdxImage:
-    """One picture of an IDX file, read as PNG."""
+    """One image of an IDX file, read as PNG."""
 
     path: str
     index: int
@@ -83,7 +83,7 @@ def prepare(folder: Path, options: Options) -> Report:
         "The official class T-shirt/top is called T-shirt; labels are numbered in alphabetical order.",
         split_note(list(parts)),
     ]
-    source = Source(name="Fashion-MNIST", origin=PAGE, licence="mit", notes=notes)
+    source = Source(name="Fashion-MNIST", origin=PAGE, license="mit", notes=notes)
     return write_dataset(read_rows(parts), source, options)
 
 
@@ -96,9 +96,9 @@ def split_note(parts: list[str]) -> str:
 
 def download(folder: Path) -> Path:
     """The folder with the four files, fetched by torchvision if they are not there yet."""
-    from torchvision.datasets import FashionMNIST
+    import models.torchvision_cpu  # noqa: F401  before torchvision
 
-    from models import torchvision_cpu  # noqa: F401  mends torchvision
+    from torchvision.datasets import FashionMNIST
 
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)  # torchvision sets none, and would wait for ever
@@ -142,7 +142,7 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 
 def read_rows(parts: dict[str, tuple[Path, Path]]) -> Iterator[Row]:
-    """A row for each picture; without splits when only one part was given."""
+    """A row for each image; without splits when only one part was given."""
     for part, (images, labels) in parts.items():
         for index, number in enumerate(read_labels(labels)):
             name = f"{part}-{index:05d}"
@@ -170,7 +170,7 @@ def read_images(path: str, key: str) -> np.ndarray:
     """(count, 28, 28) uint8. A file that is not gzipped stays on disk. `key` changes when the file does."""
     count, height, width = read_header(path, IMAGE_MAGIC, 3)
     if (height, width) != (SIDE, SIDE):
-        raise ValueError(f"{path} holds pictures of {width}x{height} pixels; Fashion-MNIST has {SIDE}x{SIDE}")
+        raise ValueError(f"{path} holds images of {width}x{height} pixels; Fashion-MNIST has {SIDE}x{SIDE}")
     return read_values(path, 16, (count, height, width))
 
 

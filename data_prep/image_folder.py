@@ -6,14 +6,14 @@ python -m data_prep.image_folder --csv catalogue.csv --input photos --image_colu
     --title_column name --group_column person --split_column part --output data/mine
 
 Folders: DIR/hat/1.jpg or DIR/train/hat/1.jpg (train, validation, val, valid, dev, test); deeper files belong to the
-same class. The id of a picture is its path. File names are no titles: hat/1.jpg and shoes/1.jpg are different products.
+same class. The id of an image is its path. File names are no titles: hat/1.jpg and shoes/1.jpg are different products.
 CSV: paths are relative to --input or else to the folder of the table; nothing outside of it is read, no URL either.
 
 Given splits are kept as they are. A validation or test split that the input lacks is cut from train, by groups of
 duplicates (--given_splits_only leaves it empty). Duplicates across given splits are counted and listed in leaks.csv;
 --drop_leaks leaves them out of the less strict split (test before validation before train).
 
-3,409 photographs of 256 pixels take 9 s of processor time and 210 MB; 4,000 pictures of 60x80 take 5 s and 194 MB,
+3,409 photographs of 256 pixels take 9 s of processor time and 210 MB; 4,000 images of 60x80 take 5 s and 194 MB,
 39,612 of them 38 s and 216 MB.
 """
 
@@ -63,16 +63,16 @@ class Columns:
 
 @dataclass(slots=True)
 class Walk:
-    """What was met on the way through the folders, beside pictures."""
+    """What was met on the way through the folders, beside images."""
 
     hidden: int = 0
     nested: int = 0
-    pictures: Counter = field(default_factory=Counter)  # class folder -> files
+    images: Counter = field(default_factory=Counter)  # class folder -> files
     unreadable: list[OSError] = field(default_factory=list)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Check the command line, find the pictures, write the dataset, say what was done."""
+    """Check the command line, find the images, write the dataset, say what was done."""
     parser = make_parser()
     args = parser.parse_args(argv)
     with clear_errors(parser):
@@ -102,7 +102,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="what the folders in DIR are; auto: splits if they are called so",
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="a table instead of class folders")
-    parser.add_argument("--image_column", metavar="NAME", help="column of the CSV with the path of the picture")
+    parser.add_argument("--image_column", metavar="NAME", help="column of the CSV with the path of the image")
     parser.add_argument("--label_column", metavar="NAME", help="column with the class")
     parser.add_argument("--id_column", metavar="NAME", help="column with a unique id (default: the path)")
     parser.add_argument("--title_column", metavar="NAME", help="column with the title; equal titles stay together")
@@ -111,7 +111,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--encoding", metavar="NAME", help="of the CSV (default: utf-8, utf-16 or cp1252)")
     parser.add_argument("--given_splits_only", action="store_true", help="cut no split that the input lacks from train")
     parser.add_argument("--drop_leaks", action="store_true", help="leave out duplicates across given splits")
-    parser.add_argument("--licence", default="unknown", metavar="NAME", help="of the pictures, for the card")
+    parser.add_argument("--license", "--licence", default="unknown", metavar="NAME", help="of the images, for the card")
     return parser
 
 
@@ -143,7 +143,7 @@ def prepare(rows: Iterator[Row], root: Path, notes: list[str], args: argparse.Na
     source = Source(
         name=(args.csv.stem if args.csv else "") or root.resolve().name,
         origin=f"{'table ' + args.csv.name if args.csv else 'folder ' + root.resolve().name} of the user",
-        licence=args.licence,
+        license=args.license,
         drop_leaks=args.drop_leaks,
         cut_missing_splits=not args.given_splits_only,
         notes=notes,
@@ -181,9 +181,9 @@ def rows_of_folder(root: Path, layout: str, notes: list[str]) -> Iterator[Row]:
         for name in links:
             yield Row(file=printable("/".join([*parts, name])), reject="link to a folder, not followed")
         if len(parts) == depth + 1:
-            walk.pictures[parts] = 0
+            walk.images[parts] = 0
         for name in sorted(name for name in files if not is_hidden(name)):
-            walk.pictures[parts[: depth + 1]] += 1
+            walk.images[parts[: depth + 1]] += 1
             walk.nested += len(parts) > depth + 1
             yield row_of_file(root, parts, name, depth)
     yield from dead_ends(root, walk, depth)
@@ -226,7 +226,7 @@ def dead_ends(root: Path, walk: Walk, depth: int) -> Iterator[Row]:
         name = printable(Path(error.filename).relative_to(root).as_posix())
         unreadable.add(name)
         yield Row(file=name, reject=f"folder cannot be read: {error.strerror}")
-    for parts, count in walk.pictures.items():
+    for parts, count in walk.images.items():
         name = printable("/".join(parts))
         if len(parts) == depth + 1 and not count and name not in unreadable:
             yield Row(file=name, reject="empty class folder")
@@ -271,9 +271,9 @@ def rows_of_table(path: Path, root: Path, columns: Columns, encoding: str, notes
         if not columns.id and not row.reject:
             number, label = first_lines.setdefault(row.file, (line.number, row.labels["label"]))
             if label != row.labels["label"]:
-                row.reject = f"picture listed with two labels: line {number} says {label!r} and is kept"
+                row.reject = f"image listed with two labels: line {number} says {label!r} and is kept"
             elif number != line.number:
-                row.reject = f"picture listed twice: line {number} is kept"
+                row.reject = f"image listed twice: line {number} is kept"
         yield row
 
 
@@ -284,7 +284,7 @@ def row_of_line(line: Line, columns: Columns, root: Path, table: str) -> Row:
         return Row(file=where, reject=line.problem)
     name = path_below(line.cells[columns.image], root)
     if not name:
-        return Row(file=where, reject="no picture named")
+        return Row(file=where, reject="no image named")
     if len(name) > MAX_NAME_LENGTH or "\n" in name or "\r" in name:
         return Row(file=where, reject=f"not a file name: {name[:40]!r}..., {len(name)} characters; is a quote missing?")
     split = line.cells.get(columns.split, "")

@@ -70,7 +70,7 @@ def prepare(archive: Path, split_by: str, most_frequent: int | None, options: Op
     source = Source(
         name="Fashion Product Images (Small)",
         origin=f"https://www.kaggle.com/datasets/{DATASET}",
-        licence="mit",
+        license="mit",
         label_columns=LABEL_COLUMNS,
         stratify_by="articleType",
         levels=LEVELS,

@@ -74,11 +74,11 @@ def main(argv: list[str] | None = None) -> None:
 def merge(inputs: Sequence[Input], mapping: Mapping[tuple[str, str], str], options: Options) -> Report:
     """Write the joined dataset. `mapping` is `{(source, label): target}`."""
     features, notes = extra_features(inputs)
-    licences = sorted({str(one.card["license"]) for one in inputs})
+    licenses = sorted({str(one.card["license"]) for one in inputs})
     source = Source(
         name=" + ".join(one.name for one in inputs),
         origin="; ".join(f"{one.name}: {one.card['source']}" for one in inputs),
-        licence=licences[0] if len(licences) == 1 else "other",
+        license=licenses[0] if len(licenses) == 1 else "other",
         features=features,
         cut_missing_splits=False,
         notes=[*map(describe_input, inputs), *notes],

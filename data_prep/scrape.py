@@ -1,4 +1,4 @@
-"""Collect pictures for thin classes from the web, politely and safely, into a folder that data_prep.image_folder reads.
+"""Collect images for thin classes from the web, politely and safely, into a folder that data_prep.image_folder reads.
 
 python -m data_prep.scrape --urls addresses.txt --label Sandals --output data/scraped
 python -m data_prep.scrape --urls addresses.csv --output data/scraped        (columns url, label and licence)
@@ -7,9 +7,9 @@ python -m data_prep.scrape --page https://shop.example/sandals --selector "li.pr
 python -m data_prep.scrape --search "red sandals" --provider bing --label Sandals --output data/scraped
 python -m data_prep.image_folder --input data/scraped --output data/scraped_dataset
 
-Pictures become OUTPUT/<label>/<start of sha256>.<type>; sources.csv tells where each came from, rejected.csv what was
+Images become OUTPUT/<label>/<start of sha256>.<type>; sources.csv tells where each came from, rejected.csv what was
 not taken and why. The same command goes on where it was stopped: addresses in sources.csv are not asked for again.
-Whether you may use a picture is yours to decide: robots.txt and opt-outs are obeyed, licences are only recorded.
+Whether you may use an image is yours to decide: robots.txt and opt-outs are obeyed, licences are only recorded.
 Most search engines forbid programs on their result pages; --search obeys them and then says so. A contact lets a
 site's owner write to you instead of blocking you. 400 photographs (256 px) of a local server with --delay 0: 400 saved,
 1.9 s of one core; on the web the pause of a second between two requests to a host decides.
@@ -56,7 +56,7 @@ MIN_PUBLIC_DELAY_S = 0.2
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Check the command line, take the pictures, say what was done."""
+    """Check the command line, take the images, say what was done."""
     parser = make_parser()
     args = parser.parse_args(argv)
     with clear_errors(parser):
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         print_summary(done, collection)
     if not collection.files:
         cure = "; search engines forbid programs as they please, so give addresses with --urls" if args.search else ""
-        parser.exit(1, f"{parser.prog}: no picture was taken; {collection.rejected_path} says why{cure}\n")
+        parser.exit(1, f"{parser.prog}: no image was taken; {collection.rejected_path} says why{cure}\n")
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
@@ -80,17 +80,19 @@ def make_parser() -> argparse.ArgumentParser:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--urls", type=Path, metavar="FILE", help="one address a line, or CSV: url, label, licence")
-    source.add_argument("--page", nargs="+", metavar="URL", help="web pages that show the pictures; needs --selector")
+    source.add_argument("--page", nargs="+", metavar="URL", help="web pages that show the images; needs --selector")
     source.add_argument("--search", metavar="WORDS", help="words for a search engine (needs icrawler)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder with one folder a label")
-    parser.add_argument("--label", default="", help="class of the pictures; rows of a CSV may name their own")
+    parser.add_argument("--label", default="", help="class of the images; rows of a CSV may name their own")
     parser.add_argument("--selector", metavar="CSS", help='elements of --page, such as "li.product img"')
     parser.add_argument("--attribute", default="auto", metavar="NAME", help="of these elements: src, srcset, href, ...")
     parser.add_argument("--provider", choices=PROVIDERS, default="bing", help="of --search (default: bing)")
-    parser.add_argument("--licence", default="", metavar="TEXT", help="noted in sources.csv where none is stated")
+    parser.add_argument(
+        "--license", "--licence", default="", metavar="TEXT", help="noted in sources.csv where none is stated"
+    )
     parser.add_argument("--contact", default="", metavar="TEXT", help="e-mail or web address shown to site owners")
-    parser.add_argument("--max_images", type=whole, default=0, metavar="N", help="stop when a label has N pictures")
-    parser.add_argument("--min_side", type=whole, default=32, metavar="PX", help="smaller pictures are left out (32)")
+    parser.add_argument("--max_images", type=whole, default=0, metavar="N", help="stop when a label has N images")
+    parser.add_argument("--min_side", type=whole, default=32, metavar="PX", help="smaller images are left out (32)")
     parser.add_argument("--retry_rejected", action="store_true", help="ask again for what rejected.csv calls final")
     polite = parser.add_argument_group("politeness and limits")
     polite.add_argument("--delay", type=seconds, default=1.0, metavar="S", help="between requests to a host (1)")
@@ -98,7 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--retries", type=whole, default=3, metavar="N", help="after 429, 5xx and broken connections (3)"
     )
     polite.add_argument("--redirects", type=whole, default=5, metavar="N", help="followed a request (5)")
-    polite.add_argument("--max_bytes", type=whole, default=20_000_000, metavar="N", help="of a picture (20,000,000)")
+    polite.add_argument("--max_bytes", type=whole, default=20_000_000, metavar="N", help="of an image (20,000,000)")
     polite.add_argument(
         "--timeouts",
         type=seconds,
@@ -136,7 +138,7 @@ def check_options(args: argparse.Namespace) -> None:
     if args.selector:
         check_selector(args.selector)
     if not args.label and not args.urls:
-        raise ValueError("give the class of the pictures with --label NAME")
+        raise ValueError("give the class of the images with --label NAME")
     problem = folder_problem(args.label) if args.label else ""
     if problem:
         raise ValueError(f"--label: {problem}")
@@ -164,7 +166,7 @@ def folder_problem(label: str) -> str:
     return label_problem(label)
 
 
-# --- taking pictures -------------------------------------------------------------------------------------------------
+# --- taking images -------------------------------------------------------------------------------------------------
 
 
 def find_candidates(args: argparse.Namespace, fetcher: Fetcher) -> Iterable[Candidate]:
@@ -211,23 +213,23 @@ def collect(
 
 
 def take(candidate: Candidate, label: str, fetcher: Fetcher, collection: Collection, args: argparse.Namespace) -> str:
-    """Fetch, check and save one picture, or note why not."""
+    """Fetch, check and save one image, or note why not."""
     address = candidate.address
     try:
         address = str(parse_address(address))
         if collection.knows(address, args.retry_rejected):
             return "known"
         data = fetcher.get(address).body
-        suffix = check_picture(data, args.min_side)
+        suffix = check_download(data, args.min_side)
     except FetchError as error:
         return collection.reject(address, error.reason, final=error.retry == "never")
     except ValueError as error:
         return collection.reject(address, str(error), final=True)
-    return collection.save(address, candidate, label, candidate.licence or args.licence, data, suffix)
+    return collection.save(address, candidate, label, candidate.license or args.license, data, suffix)
 
 
-def check_picture(data: bytes, min_side: int) -> str:
-    """The file suffix of a sound picture, by its content. Raises ValueError with the reason for anything else."""
+def check_download(data: bytes, min_side: int) -> str:
+    """The file suffix of a sound image, by its content. Raises ValueError with the reason for anything else."""
     facts: ImageFacts = check_image(data)
     if facts.reason:
         raise ValueError(facts.reason)
@@ -242,7 +244,7 @@ def print_summary(done: Counter, collection: Collection) -> None:
     """What this run did, and what the folder holds."""
     print(", ".join(f"{count:,} {what}" for what, count in done.most_common()) or "no addresses")
     for label, count in sorted(collection.counts.items()):
-        print(f"  {label}: {count:,} pictures")
+        print(f"  {label}: {count:,} images")
     if done["rejected"]:
         print(f"  not taken ({collection.rejected_path}):")
         for reason, count in collection.reasons.most_common(8):

@@ -36,8 +36,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def refusal(what: str) -> str:
     return (
-        f"{what} without the bytes of a picture are refused: reading them would fetch whatever file or address they "
-        "name; embed the pictures, as `python -m data_prep.shards` does"
+        f"{what} without the bytes of an image are refused: reading them would fetch whatever file or address they "
+        "name; embed the images, as `python -m data_prep.shards` does"
     )
 
 

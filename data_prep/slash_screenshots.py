@@ -1,9 +1,9 @@
-"""Prepare screenshots of a shopping app: every product picture on them cut out, one folder of pages a category.
+"""Prepare screenshots of a shopping app: every product image on them cut out, one folder of pages a category.
 
 python -m data_prep.slash_screenshots --input screenshots --output data/slash
 python -m data_prep.slash_screenshots --input slash/grid slash/single --output data/slash --export_boxes boxes.json
 
-Grid pages (two columns of tiles) and pages with a single picture may be mixed; which one a page is, is detected. The
+Grid pages (two columns of tiles) and pages with a single image may be mixed; which one a page is, is detected. The
 same product on several pages is kept once, where most of it is seen. What is left out, such as tiles that the edge of
 a page cuts off, is listed in rejected.csv. Cut-outs are JPEG files of quality 95, since a part of a JPEG cannot be kept
 as it is.
@@ -28,7 +28,7 @@ from app.images import ImageError, load_image
 from app.tiles import MIN_VISIBLE, Page, Tile, cut, find_products
 from data_prep.pipeline.build import check_output, write_dataset
 from data_prep.pipeline.command import add_common_arguments, clear_errors, options_from, print_summary
-from data_prep.pipeline.duplicates import Looks, group_images, join_equal
+from data_prep.pipeline.duplicates import ImageSignature, group_images, join_equal
 from data_prep.pipeline.facts import obey_parent
 from data_prep.pipeline.images import FileImage, ImageFacts, describe
 from data_prep.pipeline.schema import Options, Report, Row, Source
@@ -36,14 +36,14 @@ from data_prep.pipeline.schema import Options, Report, Row, Source
 QUALITY = 95
 CUT_SUFFIX = ".tile.jpg"
 END_SHARE = 0.5  # of the width
-MIN_SPREAD = 25  # levels; the end of a picture on plain white has less
+MIN_SPREAD = 25  # levels; the end of an image on plain white has less
 FEW_PAGES = 8  # below this a pool takes longer to start than the work
 SUFFIXES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 @dataclass(slots=True, frozen=True)
 class TileImage:
-    """One product picture of a screenshot, cut out each time it is read."""
+    """One product image of a screenshot, cut out each time it is read."""
 
     root: str
     name: str
@@ -181,7 +181,7 @@ def make_rows(names: Sequence[tuple[str, str]], pages: Sequence[Page | str], min
         if isinstance(page, str):
             yield Row(name, reject=f"unreadable page: {page}")
         elif not page.tiles:
-            yield Row(name, reject="no product picture on the page")
+            yield Row(name, reject="no product image on the page")
         else:
             for number, tile in enumerate(page.tiles, start=1):
                 yield make_row(root, name, page.kind, number, tile, min_visible)
@@ -199,18 +199,18 @@ def make_row(root: str, name: str, kind: str, number: int, tile: Tile, min_visib
         file=f"{identity}{CUT_SUFFIX}",
         image=TileImage(root, name, tile),
         id=identity,
-        title=f"{stem.split('/')[-1]}{extension}, picture {number}",
+        title=f"{stem.split('/')[-1]}{extension}, image {number}",
         labels={"label": name.split("/")[0]},
         extra={"out_of_stock": tile.out_of_stock, "page": name, "kind": kind, "box": list(tile.box)},
     )
 
 
-def ends_of(picture: Image.Image) -> tuple[ImageFacts, ImageFacts]:
-    """What the upper and the lower end of a picture look like, each END_SHARE of its width high."""
-    width, height = picture.size
+def ends_of(image: Image.Image) -> tuple[ImageFacts, ImageFacts]:
+    """What the upper and the lower end of an image look like, each END_SHARE of its width high."""
+    width, height = image.size
     end = min(height, round(END_SHARE * width))
     boxes = ((0, 0, width, end), (0, height - end, width, height))
-    return tuple(describe(picture.crop(box), b"") for box in boxes)
+    return tuple(describe(image.crop(box), b"") for box in boxes)
 
 
 def join_cut_off(rows: Sequence[Row], ends: Sequence[tuple[ImageFacts, ImageFacts]]) -> None:
@@ -222,9 +222,9 @@ def join_cut_off(rows: Sequence[Row], ends: Sequence[tuple[ImageFacts, ImageFact
     columns = []
     for side in (0, 1):
         telling = [index for index, both in enumerate(ends) if both[side].spread >= MIN_SPREAD]
-        looks = Looks.of((ends[index][side] for index in telling), at_most=len(telling))
+        signatures = ImageSignature.of((ends[index][side] for index in telling), at_most=len(telling))
         numbers = np.arange(len(tiles)) + len(tiles)  # each its own group
-        numbers[telling] = group_images([b"%d" % index for index in telling], looks)
+        numbers[telling] = group_images([b"%d" % index for index in telling], signatures)
         columns.append(numbers)
     groups = join_equal(columns, len(tiles))
     first: dict[int, str] = {}
@@ -242,11 +242,11 @@ def prepare(rows: Sequence[Row], inputs: Sequence[Path], pages: Sequence[Page | 
     source = Source(
         name="Screenshots of a shopping app",
         origin=", ".join(root.name for root in inputs),
-        licence="unknown",
+        license="unknown",
         features={"out_of_stock": Value("bool"), "page": Value("string"), "kind": Value("string")}
         | {"box": List(Value("int32"), length=4)},
         merge_duplicates=True,
-        notes=[f"Pages: {counts}.", f"{stamped} pictures bear an OUT OF STOCK stamp (column out_of_stock)."],
+        notes=[f"Pages: {counts}.", f"{stamped} images bear an OUT OF STOCK stamp (column out_of_stock)."],
     )
     return write_dataset(rows, source, options)
 

@@ -1,9 +1,9 @@
-"""The automation scorecard: which share of pictures a calibrated model can publish unseen, and how right it then is.
+"""The automation scorecard: which share of images a calibrated model can publish unseen, and how right it then is.
 
     python -m evaluation.automation --model app/models/fashion --dataset data/kaggle_fashion
 
 For each target precision the thresholds are fitted on the validation split, as calibrate.py does, and judged on the
-test split. Writes results/automation.md and results/automation.png. With --others, folders of pictures of other things,
+test split. Writes results/automation.md and results/automation.png. With --others, folders of images of other things,
 it also says how well those are told from the products.
 """
 
@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="test", help="split to judge on (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="results folder (default: results/)")
     parser.add_argument(
-        "--others", type=Path, nargs="+", default=[], metavar="DIR", help="pictures of things the model does not know"
+        "--others", type=Path, nargs="+", default=[], metavar="DIR", help="images of things the model does not know"
     )
     return parser
 
@@ -95,7 +95,7 @@ def load_calibrated(folder: Path) -> Classifier:
 
 
 def unknown_scores(classifier: Classifier, folder: Path) -> np.ndarray:
-    """(pictures,) scores of the readable pictures in a folder. Raises ValueError where there are none."""
+    """(images,) scores of the readable images in a folder. Raises ValueError where there are none."""
     sources = [source for _, source in find_images([str(folder)], Counter())][:MAX_OTHERS]
     try:
         predictions = classifier.predict(sources, top_k=1)
@@ -103,7 +103,7 @@ def unknown_scores(classifier: Classifier, folder: Path) -> np.ndarray:
         raise ValueError(f"--others {folder}: {error}") from error
     scores = [one.unknown_score for one in predictions if one.unknown_score is not None]
     if not scores:
-        raise ValueError(f"--others {folder} holds no readable pictures")
+        raise ValueError(f"--others {folder} holds no readable images")
     return np.array(scores)
 
 
@@ -141,7 +141,7 @@ def heading(classifier: Classifier, args: argparse.Namespace, fingerprint: str, 
         "# What can be published unseen",
         "",
         f"Model `{classifier.name}` ({classifier.precision}) on {Path(args.dataset).name}, {args.split} split: {rows:,}"
-        f" pictures, data {fingerprint}, {datetime.now(UTC).date().isoformat()}. Thresholds come from the validation "
+        f" images, data {fingerprint}, {datetime.now(UTC).date().isoformat()}. Thresholds come from the validation "
         "split. Ranges are 95% intervals: bootstrap over products, by category Wilson's.",
         "",
         f"    {command}",
@@ -187,7 +187,7 @@ def trust(classifier: Classifier, test: SplitOutputs, others: dict[str, np.ndarr
     for name, scores in others.items():
         area = roc_auc_score(np.repeat([0, 1], [len(known), len(scores)]), np.concatenate([known, scores]))
         found = f"{(scores >= threshold).mean():.0%} of {len(scores)} called unknown"
-        lines.append(f"Pictures in `{name}`: AUROC {area:.3f} against the products, {found}.")
+        lines.append(f"Images in `{name}`: AUROC {area:.3f} against the products, {found}.")
     return ["\n".join(f"- {line}" for line in lines), ""]
 
 
@@ -199,7 +199,7 @@ def by_category(judged: dict[str, tuple[LevelAnswers, np.ndarray]], test: SplitO
             continue
         true = np.array([classifier.taxonomy.paths[label][depth] for label in test.truth])
         lines += [f"## By {level}, at {MAIN_TARGET:.0%}", ""]
-        lines += ["| category | pictures | published | answers published | right among them |", "|---|---|---|---|---|"]
+        lines += ["| category | images | published | answers published | right among them |", "|---|---|---|---|---|"]
         for name, count in Counter(true.tolist()).most_common():
             mine, answered = true == name, published & (found.category == name)
             right = proportion(int((answered & found.right).sum()), int(answered.sum()))
@@ -234,9 +234,9 @@ def draw(shares: list[Share], path: Path) -> None:
         left.bar_label(bars, [f"{value:.0%}" for value in values], fontsize=8)
         precision = np.array([np.nan if one.precision["value"] is None else one.precision["value"] for one in mine])
         ends = np.array([[np.nan if end is None else end for end in one.precision["interval"]] for one in mine]).T
-        colour = bars.patches[0].get_facecolor()
-        right.errorbar(places, precision, np.abs(ends - precision), fmt="o", color=colour, capsize=3)
-        right.hlines([target] * len(levels), places - width / 2, places + width / 2, color=colour, linestyle="--")
+        color = bars.patches[0].get_facecolor()
+        right.errorbar(places, precision, np.abs(ends - precision), fmt="o", color=color, capsize=3)
+        right.hlines([target] * len(levels), places - width / 2, places + width / 2, color=color, linestyle="--")
     for axes, title in ((left, "published unseen"), (right, "measured precision (dashes: promised)")):
         axes.set_xticks(range(len(levels)), levels)
         axes.set_title(title)

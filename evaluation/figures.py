@@ -23,7 +23,7 @@ def draw_figures(
 ) -> None:
     """Write confusion.png, reliability.png and mistakes.png into `folder`.
 
-    probabilities: (rows, labels) float64; truth: (rows,) ids; split: the rows, pictures as bytes.
+    probabilities: (rows, labels) float64; truth: (rows,) ids; split: the rows, images as bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in (
@@ -36,7 +36,7 @@ def draw_figures(
 
 
 def confusion_figure(predicted: np.ndarray, truth: np.ndarray, labels: list[str]) -> plt.Figure:
-    """The classes with the most mistakes against each other; a cell counts pictures, its shade is their share."""
+    """The classes with the most mistakes against each other; a cell counts images, its shade is their share."""
     mistakes = np.bincount(truth[predicted != truth], minlength=len(labels))
     worst = np.argsort(-mistakes, kind="stable")[: min(WORST_CLASSES, int((mistakes > 0).sum()) or 1)]
     counts = np.array([[((truth == row) & (predicted == column)).sum() for column in worst] for row in worst])
@@ -44,14 +44,14 @@ def confusion_figure(predicted: np.ndarray, truth: np.ndarray, labels: list[str]
     figure, axes = plt.subplots(figsize=(9, 8))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(counts > 0):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=7, color=colour)
+        color = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=7, color=color)
     names = [labels[i] for i in worst]
     axes.set_xticks(range(len(worst)), names, rotation=60, ha="right", fontsize=8)
     axes.set_yticks(range(len(worst)), names, fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"The {len(worst)} classes with the most mistakes (pictures; shade: share of the row)")
+    axes.set_title(f"The {len(worst)} classes with the most mistakes (images; shade: share of the row)")
     return figure
 
 
@@ -67,7 +67,7 @@ def reliability_figure(result: dict) -> plt.Figure:
     upper.legend()
     lower.bar(confidence, rows, width=0.05)
     lower.set_xlabel("confidence")
-    lower.set_ylabel("pictures")
+    lower.set_ylabel("images")
     return figure
 
 

@@ -1,6 +1,6 @@
 """The project's metrics as `evaluate.Metric`s, so that nothing is downloaded to compute them.
 
-CatalogueMetrics().compute(predictions=logits, references=labels)
+ClassificationMetrics().compute(predictions=logits, references=labels)
 # {"accuracy": …, "top5": …, "macro_f1": …}
 """
 
@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 TOP_K = 5
 
 
-class CatalogueMetrics(evaluate.Metric):
+class ClassificationMetrics(evaluate.Metric):
     """Accuracy, top-5 accuracy and macro-F1 (over the classes that occur in references or predictions)."""
 
     def __init__(self, **kwargs):

@@ -1,10 +1,10 @@
-"""Tell pictures of things that a model does not know: fit the score's weight and threshold, and measure how it does.
+"""Tell images of things that a model does not know: fit the score's weight and threshold, and measure how it does.
 
     detector, auroc = fit_unknown(validation, centres_of(training, validation), taxonomy)
 
 The score is the energy of the logits (Liu et al. 2020) plus the cosine distance of the embedding to the nearest class
 mean. How much the distance counts is decided by holding out whole categories: their labels lose logit and class mean,
-and their pictures then play the unknown ones. No model is trained again for it, so the embeddings have seen them.
+and their images then play the unknown ones. No model is trained again for it, so the embeddings have seen them.
 """
 
 from dataclasses import dataclass
@@ -12,86 +12,86 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from app.calibration import UnknownDetector, energy, normalised
+from app.calibration import UnknownDetector, energy, normalized
 from app.model_files import Taxonomy
 from evaluation.predictions import SplitOutputs
 
-FALSE_ALARMS = 0.02  # share of known validation pictures that the threshold calls unknown
+FALSE_ALARMS = 0.02  # share of known validation images that the threshold calls unknown
 WEIGHTS = (0.0, 5.0, 10.0, 20.0, 40.0)  # of the distance, in units of the energy
 # Held-out categories are products too. Against what is none, such as noise or a page of text, the distance is the
 # guard, so it counts as much as it can for this loss of the area under the ROC curve.
 PRICE = 0.03
 FOLDS = 5
-RARE = 0.05  # categories with a smaller share of the pictures are held out; a large one would leave too little
+RARE = 0.05  # categories with a smaller share of the images are held out; a large one would leave too little
 ALWAYS_UNKNOWN = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Centres:
+class Centers:
     """vectors: (classes, dim) float32, the mean embedding of each class, of length 1. labels: (classes,) their ids.
-    nearness: (rows, classes), the cosine of each held-out picture to each mean."""
+    nearness: (rows, classes), the cosine of each held-out image to each mean."""
 
     vectors: np.ndarray
     labels: np.ndarray
-    nearness: np.ndarray
+    similarity: np.ndarray
 
 
-def centres_of(training: SplitOutputs, held_out: SplitOutputs) -> Centres:
+def centers_of(training: SplitOutputs, held_out: SplitOutputs) -> Centers:
     labels = np.unique(training.truth)
     vectors = class_means(training.embeddings, training.truth, labels)
-    return Centres(vectors, labels, normalised(held_out.embeddings) @ vectors.T)
+    return Centers(vectors, labels, normalized(held_out.embeddings) @ vectors.T)
 
 
-def out_of_fold_centres(pictures: SplitOutputs, fold_of: np.ndarray) -> Centres:
-    """The means of all pictures; nearness is to those of the folds that a picture is not in. fold_of: (rows,)."""
-    labels = np.unique(pictures.truth)
-    nearness = np.empty((len(fold_of), len(labels)), dtype=np.float32)
+def out_of_fold_centers(images: SplitOutputs, fold_of: np.ndarray) -> Centers:
+    """The means of all images; nearness is to those of the folds that an image is not in. fold_of: (rows,)."""
+    labels = np.unique(images.truth)
+    similarity = np.empty((len(fold_of), len(labels)), dtype=np.float32)
     for fold in np.unique(fold_of):
         held = fold_of == fold
-        means = class_means(pictures.embeddings[~held], pictures.truth[~held], labels)
-        nearness[held] = normalised(pictures.embeddings[held]) @ means.T
-    return Centres(class_means(pictures.embeddings, pictures.truth, labels), labels, nearness)
+        means = class_means(images.embeddings[~held], images.truth[~held], labels)
+        similarity[held] = normalized(images.embeddings[held]) @ means.T
+    return Centers(class_means(images.embeddings, images.truth, labels), labels, similarity)
 
 
 def class_means(embeddings: np.ndarray, truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(labels, dim) float32 of length 1; zeros for a label without pictures, which is near to nothing."""
-    embeddings = normalised(embeddings)
+    """(labels, dim) float32 of length 1; zeros for a label without images, which is near to nothing."""
+    embeddings = normalized(embeddings)
     sums = [embeddings[truth == label].sum(axis=0) for label in labels]
-    return normalised(np.stack(sums))
+    return normalized(np.stack(sums))
 
 
-def fit_unknown(validation: SplitOutputs, centres: Centres | None, taxonomy: Taxonomy) -> tuple[UnknownDetector, float]:
-    """A detector that calls FALSE_ALARMS of the validation pictures unknown, and its AUROC on held-out categories.
+def fit_unknown(validation: SplitOutputs, centers: Centers | None, taxonomy: Taxonomy) -> tuple[UnknownDetector, float]:
+    """A detector that calls FALSE_ALARMS of the validation images unknown, and its AUROC on held-out categories.
 
     centres: None for a graph without embeddings.
     """
-    weights = WEIGHTS if centres is not None else (0.0,)
-    quality = {weight: held_out_auroc(validation, centres, taxonomy, weight) for weight in weights}
+    weights = WEIGHTS if centers is not None else (0.0,)
+    quality = {weight: held_out_auroc(validation, centers, taxonomy, weight) for weight in weights}
     weight = max(each for each in weights if not quality[each] < max(quality.values()) - PRICE)
-    raw = raw_scores(validation.logits, None if weight == 0 else centres.nearness, weight)
+    raw = raw_scores(validation.logits, None if weight == 0 else centers.similarity, weight)
     detector = UnknownDetector(
         method="energy" if weight == 0 else "centres",
         threshold=ALWAYS_UNKNOWN,
         middle=float(np.quantile(raw, 1 - FALSE_ALARMS)),
         width=max(float(raw.std()), 1e-6),
         weight=weight,
-        centres=None if weight == 0 else centres.vectors,
+        centers=None if weight == 0 else centers.vectors,
     )
     return detector, quality[weight]
 
 
-def raw_scores(logits: np.ndarray, nearness: np.ndarray | None, weight: float) -> np.ndarray:
-    """(rows,) float64, higher for stranger pictures."""
-    return energy(logits) + (weight * (1 - nearness.max(axis=1)) if weight else 0)
+def raw_scores(logits: np.ndarray, similarity: np.ndarray | None, weight: float) -> np.ndarray:
+    """(rows,) float64, higher for stranger images."""
+    return energy(logits) + (weight * (1 - similarity.max(axis=1)) if weight else 0)
 
 
-def held_out_auroc(split: SplitOutputs, centres: Centres | None, taxonomy: Taxonomy, weight: float) -> float:
+def held_out_auroc(split: SplitOutputs, centers: Centers | None, taxonomy: Taxonomy, weight: float) -> float:
     """Mean area under the ROC curve over the folds of held-out categories; nan where nothing can be held out."""
     areas = []
     for held_out in folds(split.truth, taxonomy):
         kept = ~held_out
-        nearness = None if centres is None else centres.nearness[:, kept[centres.labels]]
-        scores = raw_scores(split.logits[:, kept], nearness, weight)
+        similarity = None if centers is None else centers.similarity[:, kept[centers.labels]]
+        scores = raw_scores(split.logits[:, kept], similarity, weight)
         areas.append(roc_auc_score(held_out[split.truth], scores))
     return float(np.mean(areas)) if areas else float("nan")
 

@@ -1,4 +1,4 @@
-"""Run a classifier over the original pictures of a prepared dataset and keep what its graph gives.
+"""Run a classifier over the original images of a prepared dataset and keep what its graph gives.
 
 split = run_split(classifier, "data/kaggle_fashion", "validation")     # SplitOutputs(logits=…, truth=…, …)
 folds = read_out_of_fold(classifier, Path("runs/mine/oof.parquet"), "data/mine")
@@ -31,33 +31,33 @@ class SplitOutputs:
 
 def run_split(classifier: Classifier, dataset: str | Path, split: str, rows: int | None = None) -> SplitOutputs:
     """Run all rows, or so many spread evenly over the split. Raises ValueError for data that the model cannot read."""
-    pictures, truth = open_split(classifier, dataset, split)
-    chosen = spread(len(pictures), rows)
+    encoded_images, truth = open_split(classifier, dataset, split)
+    chosen = spread(len(encoded_images), rows)
     outputs = [name for name in ("logits", "embeddings") if name in classifier.outputs]
-    results = classifier.run_many(encoded(pictures, chosen), outputs)
+    results = classifier.run_many(encoded(encoded_images, chosen), outputs)
     progress = tqdm(results, desc=split, total=len(chosen), unit=" images", disable=None)
     try:
         columns = [np.stack(column) for column in zip(*progress, strict=True)]
     except ImageError as error:
         raise ValueError(f"the {split} split of {dataset}: {error}") from error
-    groups = np.asarray(pictures["group"])[chosen] if "group" in pictures.features else chosen.astype(str)
+    groups = np.asarray(encoded_images["group"])[chosen] if "group" in encoded_images.features else chosen.astype(str)
     return SplitOutputs(columns[0], columns[1] if len(columns) > 1 else None, truth[chosen], groups)
 
 
 def read_pixels(
     classifier: Classifier, dataset: str | Path, split: str, rows: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the model reads of a split's pictures, (rows, 3, height, width) float32, and their label ids."""
-    pictures, truth = open_split(classifier, dataset, split)
-    chosen = spread(len(pictures), rows)
+    """What the model reads of a split's images, (rows, 3, height, width) float32, and their label ids."""
+    encoded_images, truth = open_split(classifier, dataset, split)
+    chosen = spread(len(encoded_images), rows)
     pixels = np.empty((len(chosen), 3, *classifier.image_size), dtype=np.float32)
-    for picture, out in zip(encoded(pictures, chosen), pixels, strict=True):
-        classifier.read(picture, out)
+    for image, out in zip(encoded(encoded_images, chosen), pixels, strict=True):
+        classifier.read(image, out)
     return pixels, truth[chosen]
 
 
 def read_out_of_fold(classifier: Classifier, path: Path, dataset: str | Path) -> tuple[SplitOutputs, np.ndarray]:
-    """What train.py --folds wrote: about each picture the logits of a model that never saw it, and its fold (rows,).
+    """What train.py --folds wrote: about each image the logits of a model that never saw it, and its fold (rows,).
 
     Embeddings are there only where all folds share the network that gives them. Raises ValueError for a file of
     another kind or about other labels.
@@ -92,15 +92,15 @@ def open_split(classifier: Classifier, dataset: str | Path, split: str) -> tuple
     """The rows of a split and their label ids as the model counts them. Raises ValueError."""
     level = classifier.taxonomy.levels[-1]
     try:
-        pictures = load_prepared(str(dataset), level, [split])[split]
+        encoded_images = load_prepared(str(dataset), level, [split])[split]
     except DatasetError as error:
         raise ValueError(f"{error}; the model tells the values of {level!r} apart") from error
     model_id = {label: i for i, label in enumerate(classifier.labels)}
-    names = pictures.features[level].names
-    strange = sorted({names[i] for i in pictures[level]} - set(model_id))
+    names = encoded_images.features[level].names
+    strange = sorted({names[i] for i in encoded_images[level]} - set(model_id))
     if strange:
         raise ValueError(f"the model does not know {len(strange)} values of {level}: {', '.join(strange[:5])}")
-    return pictures, np.array([model_id[names[i]] for i in pictures[level]])
+    return encoded_images, np.array([model_id[names[i]] for i in encoded_images[level]])
 
 
 def spread(rows: int, wanted: int | None) -> np.ndarray:
@@ -109,7 +109,7 @@ def spread(rows: int, wanted: int | None) -> np.ndarray:
     return np.linspace(0, rows - 1, count).round().astype(int)
 
 
-def encoded(pictures: Dataset, rows: np.ndarray) -> Iterator[bytes]:
-    """The original bytes of the pictures in these rows, read as they are asked for."""
-    images = pictures.select_columns("image").cast_column("image", ImageFeature(decode=False))
+def encoded(encoded_images: Dataset, rows: np.ndarray) -> Iterator[bytes]:
+    """The original bytes of the images in these rows, read as they are asked for."""
+    images = encoded_images.select_columns("image").cast_column("image", ImageFeature(decode=False))
     return (images[int(row)]["image"]["bytes"] for row in rows)

@@ -1,6 +1,6 @@
 """Figures of a classifier's predictions with bootstrap intervals, and its calibration error; NumPy only.
 
-The bootstrap (Efron 1979) draws duplicate groups, not rows: pictures of one product are no independent witnesses.
+The bootstrap (Efron 1979) draws duplicate groups, not rows: images of one product are no independent witnesses.
 """
 
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def rate(hit: np.ndarray, weights: np.ndarray) -> dict:
 def with_interval(samples: np.ndarray) -> dict:
     """`{"value", "interval": [low, high]}` of (1 + RESAMPLES,) figures, of which the first is the data's own.
 
-    Samples in which a figure is not defined (nan: none of a class's few pictures was drawn) do not count.
+    Samples in which a figure is not defined (nan: none of a class's few images was drawn) do not count.
     """
     value, drawn = float(samples[0]), samples[1:][~np.isnan(samples[1:])]
     low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)

@@ -3,8 +3,8 @@
     thresholds = fit_thresholds(taxonomy, probabilities, truth, target=0.99)     # {level: {category: 0.93 or None}}
 
 A threshold holds when the exact upper bound (Clopper and Pearson 1934) of the error rate of the answers above it stays
-within 1 - target: learn then test (Angelopoulos et al. 2021). A category with enough pictures of its own gets its own;
-the others share one, which is raised where a category's own pictures contradict it.
+within 1 - target: learn then test (Angelopoulos et al. 2021). A category with enough images of its own gets its own;
+the others share one, which is raised where a category's own images contradict it.
 """
 
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ def fit_level(level: LevelAnswers, categories: set[str], target: float) -> dict[
 
 
 def fit_category(level: LevelAnswers, name: str, shared: float, target: float) -> float | None:
-    """A category's own threshold if its pictures prove one, else the shared one or what they do not contradict."""
+    """A category's own threshold if its images prove one, else the shared one or what they do not contradict."""
     mine = level.category == name
     confidence, right = level.confidence[mine], level.right[mine]
     own = candidates(confidence, right, target)

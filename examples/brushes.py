@@ -1,12 +1,12 @@
 """Shapes, light and paint for draw_examples.py: a product is masks painted over each other, each under its own light.
 
-    picture = Picture()
+    image = Image()
     leaf = fill("M 100 300 Q 240 100 380 300 Q 240 500 100 300")
-    picture.paint(leaf, "seagreen", relief(leaf, 20))
-    picture.image().save("leaf.png")
+    image.paint(leaf, "seagreen", relief(leaf, 20))
+    image.image().save("leaf.png")
 
-Coordinates are pixels of a 480x640 picture. A mask says where something is, (height, width) in [0, 1]; light is a
-factor on a colour, a number or (height, width). Random textures are seeded: the same calls give the same picture.
+Coordinates are pixels of a 480x640 image. A mask says where something is, (height, width) in [0, 1]; light is a
+factor on a colour, a number or (height, width). Random textures are seeded: the same calls give the same image.
 """
 
 import math
@@ -26,19 +26,19 @@ Points = list[tuple[float, float]]
 Shape = Points | str  # as a string: a path, see outline()
 
 
-class Picture:
-    """A picture that shapes are painted on, in layers."""
+class Drawing:
+    """An image that shapes are painted on, in layers."""
 
     def __init__(self) -> None:
         self.pixels = np.ones((HEIGHT, WIDTH, 3))
         self.alpha = np.zeros((HEIGHT, WIDTH))
 
-    def paint(self, mask: np.ndarray, colour: str | np.ndarray, light: np.ndarray | float = 1.0) -> None:
+    def paint(self, mask: np.ndarray, color: str | np.ndarray, light: np.ndarray | float = 1.0) -> None:
         """mask: (height, width) in [0, 1]. colour: its name or (height, width, 3). light: a factor on the colour."""
         part = bounds(mask)
         mask, light = mask[part], np.broadcast_to(light, mask.shape)[part]
-        colour = rgb(colour) if isinstance(colour, str) else colour[part]
-        lit = np.clip(colour * light[..., None], 0, 1)
+        color = rgb(color) if isinstance(color, str) else color[part]
+        lit = np.clip(color * light[..., None], 0, 1)
         self.pixels[part] += mask[..., None] * (lit - self.pixels[part])
         self.alpha[part] += mask * (1 - self.alpha[part])
 
@@ -61,26 +61,26 @@ class Picture:
     def transparent_image(self) -> Image.Image:
         """RGBA, without the white."""
         alpha = self.alpha[..., None]
-        colour = np.clip((self.pixels - (1 - alpha)) / np.maximum(alpha, 1 / 255), 0, 1)
-        return Image.fromarray((np.concatenate([colour, alpha], axis=2) * 255 + 0.5).astype(np.uint8))
+        color = np.clip((self.pixels - (1 - alpha)) / np.maximum(alpha, 1 / 255), 0, 1)
+        return Image.fromarray((np.concatenate([color, alpha], axis=2) * 255 + 0.5).astype(np.uint8))
 
 
 def bounds(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
-    """The part of the picture outside which mask is 0, so that nothing need be computed there."""
+    """The part of the image outside which mask is 0, so that nothing need be computed there."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return slice(0), slice(0)
     return tuple(slice(max(0, hit[0] - margin), hit[-1] + margin + 1) for hit in (rows, columns))
 
 
-def rgb(colour: str) -> np.ndarray:
+def rgb(color: str) -> np.ndarray:
     """A colour by its name or #rrggbb: (3,) in [0, 1]."""
-    return np.array(ImageColor.getrgb(colour)) / 255
+    return np.array(ImageColor.getrgb(color)) / 255
 
 
-def mixed(colour: str, other: str, share: np.ndarray) -> np.ndarray:
+def mixed(color: str, other: str, share: np.ndarray) -> np.ndarray:
     """The colours between two; share: (height, width), 0 for the first colour to 1 for the other."""
-    return rgb(colour) + np.clip(share, 0, 1)[..., None] * (rgb(other) - rgb(colour))
+    return rgb(color) + np.clip(share, 0, 1)[..., None] * (rgb(other) - rgb(color))
 
 
 def outline(shape: Shape) -> Points:
@@ -113,7 +113,7 @@ def mirrored(shape: Shape) -> Points:
 
 
 def on_side(shape: Shape, side: int) -> Points:
-    """The shape as it is (side 1) or mirrored to the other half of the picture (side -1)."""
+    """The shape as it is (side 1) or mirrored to the other half of the image (side -1)."""
     return [(WIDTH / 2 + side * (x - WIDTH / 2), y) for x, y in outline(shape)]
 
 

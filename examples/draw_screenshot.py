@@ -1,4 +1,4 @@
-"""Draw the screenshot that the page offers as an example: a made-up shop's page with the pictures of examples/ on it.
+"""Draw the screenshot that the page offers as an example: a made-up shop's page with the images of examples/ on it.
 
     python examples/draw_screenshot.py --output app/examples/screenshot.jpg      # 1 s, 8 products, all found
 
@@ -60,12 +60,12 @@ def draw_header(draw: ImageDraw.ImageDraw) -> None:
 
 
 def product(path: Path, size: tuple[int, int]) -> Image.Image:
-    """The whole picture, upright, on its own background's colour."""
+    """The whole image, upright, on its own background's colour."""
     with Image.open(path) as image:
-        picture = ImageOps.exif_transpose(image).convert("RGB")
-    tile = Image.new("RGB", size, picture.getpixel((3, 3)))
-    picture.thumbnail(size)
-    tile.paste(picture, ((size[0] - picture.width) // 2, (size[1] - picture.height) // 2))
+        drawing = ImageOps.exif_transpose(image).convert("RGB")
+    tile = Image.new("RGB", size, drawing.getpixel((3, 3)))
+    drawing.thumbnail(size)
+    tile.paste(drawing, ((size[0] - drawing.width) // 2, (size[1] - drawing.height) // 2))
     return tile
 
 

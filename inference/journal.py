@@ -26,7 +26,7 @@ Row = tuple[str, Prediction]
 
 
 class Journal:
-    """`done` rows in the order of the pictures; `counts` of them by status."""
+    """`done` rows in the order of the images; `counts` of them by status."""
 
     def __init__(self, path: Path, settings: dict, resume: bool) -> None:
         """Raises InputError where there are rows and no `resume`, or where they were made with other settings."""
@@ -61,13 +61,13 @@ class Journal:
             yield from map(as_row, islice(lines, 1, None))
 
     def skip_done(self, inputs: Iterable[Input]) -> Iterator[Input]:
-        """The pictures without a row. Raises InputError where those with one are no longer the same."""
+        """The images without a row. Raises InputError where those with one are no longer the same."""
         inputs = iter(inputs)
         for number, (name, _) in enumerate(islice(self.rows(), self.done) if self.done else (), start=1):
             found = next(inputs, ("the end of the input", None))[0]
             if found != name:
                 raise InputError(
-                    f"--resume: picture {number:,} was {name} and is now {found}; restore the input, or delete "
+                    f"--resume: image {number:,} was {name} and is now {found}; restore the input, or delete "
                     f"{self.path} and start again"
                 )
         yield from inputs

@@ -34,7 +34,7 @@ def parse_arguments(argv: list[str] | None, description: str) -> tuple[argparse.
 def build_parser(description: str) -> argparse.ArgumentParser:
     usage = "predict.py --image_path PATH [PATH ...] [options]; predict.py --help lists them"
     parser = argparse.ArgumentParser(prog="predict.py", usage=usage, description=description)
-    add_input_options(parser.add_argument_group("pictures"))
+    add_input_options(parser.add_argument_group("images"))
     add_model_options(parser.add_argument_group("model"))
     add_output_options(parser.add_argument_group("results"))
     add_engine_options(parser.add_argument_group("engine"))
@@ -48,9 +48,9 @@ def add_input_options(group: argparse._ArgumentGroup) -> None:
         action="extend",
         required=True,
         metavar="PATH",
-        help="pictures; folders (searched to the bottom, hidden files left out); .zip and .tar(.gz), read in place; "
+        help="images; folders (searched to the bottom, hidden files left out); .zip and .tar(.gz), read in place; "
         ".csv and .parquet; s3://, gs:// and hf:// addresses; @FILE, a text file of paths; - for standard input, a "
-        "picture or a list of paths",
+        "image or a list of paths",
     )
     group.add_argument(
         "--image_column",
@@ -77,7 +77,7 @@ def add_model_options(group: argparse._ArgumentGroup) -> None:
         type=positive_int,
         default=1,
         metavar="N",
-        help=f"the mean over N views of a picture, at most {MAX_TTA}: itself, its mirror image, crops (default: 1)",
+        help=f"the mean over N views of an image, at most {MAX_TTA}: itself, its mirror image, crops (default: 1)",
     )
 
 
@@ -85,7 +85,7 @@ def add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--top_k",
         type=positive_int,
-        help="labels per picture in jsonl and parquet (default: 5) and in the table (default: 1); csv has one",
+        help="labels per image in jsonl and parquet (default: 5) and in the table (default: 1); csv has one",
     )
     endings = ", ".join(FORMAT_FOR_SUFFIX)
     group.add_argument("--format", choices=FORMATS, help=f"default: by the ending of --output ({endings}), else table")
@@ -105,7 +105,7 @@ def add_output_options(group: argparse._ArgumentGroup) -> None:
         help="write --output as a Kaggle submission: the ids, order and columns of this sample_submission.csv",
     )
     group.add_argument(
-        "--explain", type=Path, metavar="DIR", help="draw for each picture what spoke for its label, as DIR/*.png"
+        "--explain", type=Path, metavar="DIR", help="draw for each image what spoke for its label, as DIR/*.png"
     )
 
 
@@ -114,7 +114,7 @@ def add_engine_options(group: argparse._ArgumentGroup) -> None:
         "--batch_size",
         type=positive_int,
         default=BATCH_SIZE,
-        help="pictures a core works on at once (default: %(default)s)",
+        help="images a core works on at once (default: %(default)s)",
     )
     group.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: many machines, docs/scale.md")
     group.add_argument(
@@ -137,7 +137,7 @@ def check_engine(args: argparse.Namespace) -> None:
     if args.ensemble and len(args.ensemble) < 2:
         raise InputError("--ensemble needs two models or more; --model takes one")
     if args.tta > MAX_TTA:
-        raise InputError(f"--tta {args.tta}: there are at most {MAX_TTA} views of a picture")
+        raise InputError(f"--tta {args.tta}: there are at most {MAX_TTA} views of an image")
     if args.explain and args.ensemble:
         raise InputError("--explain shows what one model looks at: use it with --model, not with --ensemble")
     if args.explain and args.explain.exists() and not args.explain.is_dir():

@@ -4,7 +4,7 @@
     ray start --head                                   # and on the other machines: ray start --address HEAD:6379
     python predict.py --image_path s3://shop/photos --engine ray --address auto --output answers.parquet --resume
 
-The code and the model travel to the machines; pictures do not: each machine opens its own, from a shared file system or
+The code and the model travel to the machines; images do not: each machine opens its own, from a shared file system or
 an object store, with this project's loader. (Ray's read_images would decode them its own way, and one bad file would
 end the run.) Parquet tables with bytes are read by ray.data.read_parquet. The driver takes the rows in the order of the
 input and checks their numbers, so a row that was lost or came twice with a machine would be noticed.
@@ -27,23 +27,10 @@ from inference.journal import Row, as_line, as_row
 from inference.readers.find import Input, InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = (
-    "app/*.py",
-    "data_prep/__init__.py",
-    "data_prep/pipeline/tables.py",
-    "inference/readers/find.py",
-    "inference/readers/archive.py",
-    "inference/readers/table.py",
-)
-CODE = (
-    *CODE,
-    "inference/readers/object_store.py",
-    "inference/journal.py",
-    "inference/ray_engine.py",
-)  # what a machine of the cluster needs of this project
+CODE = ("app", "data_prep", "inference")  # the packages that a machine of the cluster needs, Python files only
 MODEL_FILES = ("model*.onnx", "*.json")
-UNIT = 64  # pictures that are handed out, and repeated after a failure, together
-WAVE = 500_000  # pictures whose names are held by the driver at the same time
+UNIT = 64  # images that are handed out, and repeated after a failure, together
+WAVE = 500_000  # images whose names are held by the driver at the same time
 SPARE_CPUS = 1  # of each machine, for Ray's own tasks, which would wait for ever for a core that a model holds
 READ_CPUS = 0.25
 
@@ -56,23 +43,23 @@ class Worker:
         self.options = options
         self.model = load_models(options["models"], options["precision"])
 
-    def classify(self, pictures: list[Input]) -> list[str]:
-        """One line of JSON a picture, as in the journal."""
-        sources = (source for _, source in pictures)
+    def classify(self, images: list[Input]) -> list[str]:
+        """One line of JSON an image, as in the journal."""
+        sources = (source for _, source in images)
         options = [self.options[name] for name in ("top_k", "batch_size", "tta")]
         predictions = self.model.stream(sources, *options)
-        return [as_line(name, prediction) for (name, _), prediction in zip(pictures, predictions, strict=True)]
+        return [as_line(name, prediction) for (name, _), prediction in zip(images, predictions, strict=True)]
 
 
-class PictureWorker(Worker):
-    """For batches of {"number", "picture"}, numpy arrays of (name, source)."""
+class ImageWorker(Worker):
+    """For batches of {"number", "image"}, numpy arrays of (name, source)."""
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"number": batch["number"], "row": np.array(self.classify(list(batch["picture"])), dtype=object)}
+        return {"number": batch["number"], "row": np.array(self.classify(list(batch["image"])), dtype=object)}
 
 
 class ParquetWorker(Worker):
-    """For batches of a parquet table, pyarrow tables with the pictures' column."""
+    """For batches of a parquet table, pyarrow tables with the images' column."""
 
     def __call__(self, batch):
         import pyarrow as pa
@@ -86,26 +73,26 @@ class ParquetWorker(Worker):
 def classify_on_cluster(args: argparse.Namespace, inputs: Iterable[Input], done: int) -> Iterator[Row]:
     """Rows in the order of the input, as the local engine gives them. Raises InputError, ModelError.
 
-    inputs: the pictures that are still to do. done: how many came before them.
+    inputs: the images that are still to do. done: how many came before them.
     """
     are_tables = [path.lower().endswith(".parquet") for path in args.image_path]
     if any(are_tables) and not all(are_tables):
-        raise InputError("--engine ray takes parquet tables or other pictures, not both at once: run it twice")
+        raise InputError("--engine ray takes parquet tables or other images, not both at once: run it twice")
     load_models(args.models, args.precision)  # an unusable model is told here, not by a machine of the cluster
     with tempfile.TemporaryDirectory() as folder, connected(args, stage(args, Path(folder))):
         options = {name: getattr(args, name) for name in ("top_k", "batch_size", "tta", "precision")}
         options["models"] = [f"models/{number}" for number in range(len(args.models))]
-        yield from from_tables(args, options, done) if any(are_tables) else from_pictures(inputs, options)
+        yield from from_tables(args, options, done) if any(are_tables) else from_images(inputs, options)
 
 
-def from_pictures(inputs: Iterable[Input], options: dict) -> Iterator[Row]:
+def from_images(inputs: Iterable[Input], options: dict) -> Iterator[Row]:
     import ray
 
     inputs = iter(inputs)
     while wave := list(islice(inputs, WAVE)):
-        items = [{"number": number, "picture": portable(picture)} for number, picture in enumerate(wave)]
+        items = [{"number": number, "image": portable(image)} for number, image in enumerate(wave)]
         dataset = ray.data.from_items(items, override_num_blocks=-(-len(items) // UNIT))
-        dataset = dataset.map_batches(PictureWorker, batch_size=UNIT, **actor_pool(options))
+        dataset = dataset.map_batches(ImageWorker, batch_size=UNIT, **actor_pool(options))
         next_number = 0
         for row in dataset.iter_rows():
             if row["number"] != next_number:
@@ -143,16 +130,16 @@ def from_tables(args: argparse.Namespace, options: dict, done: int) -> Iterator[
 
 
 def as_shown(name: str, table: str, place: str, number: int) -> str:
-    """A picture's name as the local engine gives it."""
+    """An image's name as the local engine gives it."""
     folder = os.path.dirname(place)
     if not name:
         return f"{table}#{number}"
     return os.path.join(os.path.dirname(table), name[len(folder) + 1 :]) if name.startswith(f"{folder}/") else name
 
 
-def portable(picture: Input) -> Input:
+def portable(image: Input) -> Input:
     """Paths made absolute: the machines have another working directory."""
-    name, source = picture
+    name, source = image
     return name, os.path.abspath(source) if isinstance(source, str) else source
 
 
@@ -173,7 +160,7 @@ def actor_pool(options: dict) -> dict:
 
 def stage(args: argparse.Namespace, folder: Path) -> Path:
     """Copy what the machines need, code and models, to a folder that Ray sends them."""
-    for path in sorted(path for pattern in CODE for path in ROOT.glob(pattern)):
+    for path in sorted(path for package in CODE for path in (ROOT / package).rglob("*.py")):
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)

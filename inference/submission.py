@@ -1,8 +1,8 @@
-"""A Kaggle submission: the labels of the pictures in the order, with the ids and columns, of a sample submission.
+"""A Kaggle submission: the labels of the images in the order, with the ids and columns, of a sample submission.
 
     python predict.py --image_path test.csv --submission sample_submission.csv --output submission.csv
 
-A picture belongs to the id that is its file's name without the ending: images/12345.jpg to 12345.
+An image belongs to the id that is its file's name without the ending: images/12345.jpg to 12345.
 """
 
 import csv
@@ -50,21 +50,21 @@ class Sample:
         self.labels[cells[ID_COLUMN]] = cells[self.column]
 
     def check_names(self, names: Iterable[str]) -> None:
-        """Raises InputError unless every id has exactly one of the pictures; pictures without an id are no matter."""
+        """Raises InputError unless every id has exactly one of the images; images without an id are no matter."""
         found: dict[str, str] = {}
         for name in names:
             key = id_of(name)
             if key in self.labels and found.setdefault(key, name) != name:
-                raise InputError(f"--submission: two pictures have the id {key}: {found[key]} and {name}")
+                raise InputError(f"--submission: two images have the id {key}: {found[key]} and {name}")
         missing = [key for key in self.labels if key not in found]
         if missing:
             raise InputError(
-                f"--submission: {len(missing):,} of the {len(self.labels):,} ids in {self.path} have no picture, "
-                f"such as {', '.join(missing[:NAMES_SHOWN])}; a picture's file must be named like its id"
+                f"--submission: {len(missing):,} of the {len(self.labels):,} ids in {self.path} have no image, "
+                f"such as {', '.join(missing[:NAMES_SHOWN])}; an image's file must be named like its id"
             )
 
     def write(self, rows: Iterable[Row], output: TextIO) -> list[str]:
-        """The model's best label of each id, whatever its status. Returns the ids whose pictures failed.
+        """The model's best label of each id, whatever its status. Returns the ids whose images failed.
 
         Those keep the label of the sample, because Kaggle takes no submission that lacks a row.
         """

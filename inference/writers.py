@@ -1,4 +1,4 @@
-"""Write predictions as a table, as JSON lines, as CSV or as Parquet, one row a picture as it comes.
+"""Write predictions as a table, as JSON lines, as CSV or as Parquet, one row an image as it comes.
 
     write_csv(rows, sys.stdout, top_k=1)
     save(rows, Path("results.parquet"), "parquet", top_k=5)  # the file appears when it is complete
@@ -27,7 +27,7 @@ CSV_COLUMNS = (
 )
 PATH_SEPARATOR = " > "
 DIGITS = 6
-NAME_WIDTH = (12, 30)  # least and most columns for a picture's name: 100 less the longest path of the fashion model
+NAME_WIDTH = (12, 30)  # least and most columns for an image's name: 100 less the longest path of the fashion model
 ROWS_TO_FIT = 8  # the table's first column fits the names in so many rows
 ROWS_IN_GROUP = 10_000  # of a Parquet file; so many are in memory at once
 
@@ -67,7 +67,7 @@ def save_text(write: Callable[[TextIO], object], path: Path) -> object:
 
 
 def write_table(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
-    """The picture, its category path with the confidence at each level, and with top_k > 1 the other labels below."""
+    """The image, its category path with the confidence at each level, and with top_k > 1 the other labels below."""
     rows = iter(rows)
     first = list(islice(rows, ROWS_TO_FIT))
     longest = max((len(printable(name)) for name, _ in first), default=0)
@@ -97,7 +97,7 @@ def describe(prediction: Prediction) -> str:
 
 
 def write_jsonl(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
-    """One object a picture."""
+    """One object an image."""
     for row in rows:
         print(json.dumps(as_object(row, top_k), ensure_ascii=False), file=output, flush=True)
 
@@ -121,7 +121,7 @@ def as_object(row: Row, top_k: int) -> dict:
 
 
 def write_csv(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
-    """One line a picture; of the labels only the best, which `label` is too where the status is ok."""
+    """One line an image; of the labels only the best, which `label` is too where the status is ok."""
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for name, prediction in rows:

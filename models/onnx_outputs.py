@@ -57,7 +57,7 @@ def observe(model: torch.nn.Module, pixels: torch.Tensor, layers: list[str]) -> 
 
 @torch.inference_mode()
 def find_head(model: torch.nn.Module, pixels: torch.Tensor) -> str | None:
-    """The name of the linear layer that computes the logits from one vector a picture."""
+    """The name of the linear layer that computes the logits from one vector an image."""
     linear = [name for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)]
     logits, seen = observe(model, pixels, linear)
     heads = [name for name, (given, made) in seen.items() if given.dim() == 2 and same(made, logits)]
@@ -91,7 +91,7 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def grid(tokens: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-    """(batch, n, dim) -> (batch, h, w, dim), in the proportions of the picture."""
+    """(batch, n, dim) -> (batch, h, w, dim), in the proportions of the image."""
     count, height, width = tokens.shape[1], pixels.shape[2], pixels.shape[3]
     rows = round((count * height / width) ** 0.5)
     return tokens.unflatten(1, (rows, count // rows))

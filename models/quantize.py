@@ -3,7 +3,7 @@
     quantised = quantise(Path("model.onnx"), Path("model.int8.onnx"), training_pixels, good_enough)
 
 Static quantisation with QuantizeLinear/DequantizeLinear pairs (Jacob et al. 2018): weights int8 with a scale for each
-output channel, activations uint8 with the range they have on training pictures. Some layers carry most of the error,
+output channel, activations uint8 with the range they have on training images. Some layers carry most of the error,
 often the first ones, which see few channels of very different size. So each block of neighbouring layers is left in
 float in turn, the blocks are sorted by how much closer the logits then come, and as few as needed stay in float.
 Blocks, because every step between float and int8 costs time.
@@ -29,19 +29,19 @@ BATCH = 16
 SENSITIVITY_IMAGES = 32
 
 
-def quantise(
+def quantize(
     source: Path, target: Path, pixels: np.ndarray, good_enough: Callable[[Path, int], bool]
 ) -> list[str] | None:
     """Write `target` with the fewest float layers that are good enough; returns their names, None where none was.
 
-    pixels: (pictures, 3, height, width) float32 of training pictures, some hundred. good_enough: is given a candidate's
+    pixels: (images, 3, height, width) float32 of training images, some hundred. good_enough: is given a candidate's
     file and its number of float layers. Every candidate that fails is deleted, so `target` exists only if one passed.
     """
     logging.getLogger().setLevel(logging.ERROR)  # onnxruntime advises to fold the graph first, which is done here
     with tempfile.TemporaryDirectory() as scratch:
         folded, ranges, candidate = (Path(scratch) / name for name in ("folded.onnx", "ranges.json", "int8.onnx"))
         fold(source, folded)
-        layers = quantisable(onnx.load(folded).graph)
+        layers = quantizable(onnx.load(folded).graph)
         write_int8(folded, candidate, layers, ranges, pixels)
         worst = by_error(folded, ranges, layers, pixels[:SENSITIVITY_IMAGES])
         for number in [number for number in FLOAT_BLOCKS if number < len(worst)]:
@@ -62,7 +62,7 @@ def fold(source: Path, target: Path) -> None:
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def quantisable(graph: onnx.GraphProto) -> list[str]:
+def quantizable(graph: onnx.GraphProto) -> list[str]:
     """The layers on the way to the logits but for the last, which is small and decides: embeddings and maps stay."""
     maker = {output: node for node in graph.node for output in node.output}
     weights = {tensor.name for tensor in graph.initializer}
@@ -118,7 +118,7 @@ def by_error(folded: Path, ranges: Path, layers: Sequence[str], pixels: np.ndarr
 
 
 def run(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """The logits of a graph: (pictures, labels) float32."""
+    """The logits of a graph: (images, labels) float32."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -127,7 +127,7 @@ def run(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 class _Batches(CalibrationDataReader):
-    """Pictures a batch at a time, as onnxruntime asks for them."""
+    """Images a batch at a time, as onnxruntime asks for them."""
 
     def __init__(self, pixels: np.ndarray):
         self.batches = iter([pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)])

@@ -40,7 +40,7 @@ BATCH_NORM_MOMENTUM = 0.05
 # MobileNetV2 ships with 0.8, chosen for weeks of training on ImageNet; it starves a fine-tuned head.
 MAX_CLASSIFIER_DROPOUT = 0.2
 DEFAULT_MEAN = DEFAULT_STD = [0.5, 0.5, 0.5]
-# What a timm folder says about the labels and pictures of its last training, in transformers' words and in timm's.
+# What a timm folder says about the labels and images of its last training, in transformers' words and in timm's.
 LAST_TRAINING = ("id2label", "label2id", "label_names", "num_classes", "num_labels", "pretrained_cfg")
 # A repeated block in the name of a parameter, such as `encoder.layer.3` or `encoder.stages.2.layers.0`.
 BLOCK = re.compile(r".*?\b(?:layers?|blocks?|stages?|features)\.\d+(?:\.(?:layers|blocks)\.\d+)?")
@@ -107,8 +107,8 @@ MODELS = {
 # fmt: on
 
 
-class ModelNotAvailable(ValueError):
-    """The model cannot be had here or at this picture size; the message says which ways out there are."""
+class ModelUnavailableError(ValueError):
+    """The model cannot be had here or at this image size; the message says which ways out there are."""
 
 
 def build_model(
@@ -117,17 +117,17 @@ def build_model(
     """A classifier over `labels` that reads (batch, 3, image_size, image_size) float32.
 
     name: a key of MODELS, a Hub id or a local folder. pretrained: weights to use instead of the name's own.
-    Raises ModelNotAvailable if neither the network nor a local folder has the weights, or the model cannot read
-    pictures of this size.
+    Raises ModelUnavailableError if neither the network nor a local folder has the weights, or the model cannot read
+    images of this size.
     """
     if name in MODELS and image_size < (smallest := MODELS[name].min_image_size):
-        raise ModelNotAvailable(f"--image_size {image_size} is too small for {name}: it needs at least {smallest}")
+        raise ModelUnavailableError(f"--image_size {image_size} is too small for {name}: it needs at least {smallest}")
     label_maps = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     source = None if from_scratch else pretrained or checkpoint_of(name)
     model = _from_pretrained(source, label_maps) if source else _from_scratch(name, image_size, label_maps)
     _set_image_size(model, image_size)
     _check_reads(model, image_size)
-    _soften_regularisation(model)
+    _soften_regularization(model)
     return model
 
 
@@ -136,7 +136,7 @@ def checkpoint_of(name: str) -> str | None:
     return MODELS[name].checkpoint if name in MODELS else name
 
 
-def normalisation_of(source: str | None) -> tuple[list[float], list[float]]:
+def normalization_of(source: str | None) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel, for pixels in [0, 1], that the weights at `source` expect."""
     if source is None:
         return DEFAULT_MEAN, DEFAULT_STD
@@ -203,7 +203,7 @@ def _timm_preprocessor(source: str) -> dict:
 
 def _from_scratch(name: str, image_size: int, label_maps: dict) -> PreTrainedModel:
     if name not in MODELS:
-        raise ModelNotAvailable(f"--from_scratch needs a model of this table, not {name!r}: {', '.join(MODELS)}")
+        raise ModelUnavailableError(f"--from_scratch needs a model of this table, not {name!r}: {', '.join(MODELS)}")
     config = MODELS[name].config(image_size=image_size, **label_maps)
     if not isinstance(config, TimmConfig):
         return AutoModelForImageClassification.from_config(config)
@@ -224,14 +224,16 @@ def _from_pretrained(source: str, label_maps: dict) -> PreTrainedModel:
         return family.from_pretrained(source, config=config, ignore_mismatched_sizes=True)
     except (OSError, SafetensorError) as error:
         if Path(source).is_dir():
-            raise ModelNotAvailable(f"{source} is not a complete model folder: {_first_line(error)}") from error
-        raise ModelNotAvailable(
+            raise ModelUnavailableError(f"{source} is not a complete model folder: {_first_line(error)}") from error
+        raise ModelUnavailableError(
             f"no weights for {source!r}: not in the local cache, and the Hugging Face Hub does not answer or does not "
             "have it. Use --pretrained DIR with a folder that holds them (`python -m models.convert efficientnet_lite0` "
             "makes one without the Hub), or --from_scratch to train without."
         ) from error
     except ValueError as error:
-        raise ModelNotAvailable(f"{source} is not an image classifier of transformers: {_first_line(error)}") from error
+        raise ModelUnavailableError(
+            f"{source} is not an image classifier of transformers: {_first_line(error)}"
+        ) from error
 
 
 def _set_image_size(model: PreTrainedModel, image_size: int) -> None:
@@ -245,7 +247,9 @@ def _set_image_size(model: PreTrainedModel, image_size: int) -> None:
         elif isinstance(getattr(embeddings, "position_embeddings", None), torch.nn.Parameter):
             _interpolate_positions(embeddings, image_size)
     except (AssertionError, ValueError) as error:
-        raise ModelNotAvailable(f"--image_size {image_size} does not fit this model: {_first_line(error)}") from error
+        raise ModelUnavailableError(
+            f"--image_size {image_size} does not fit this model: {_first_line(error)}"
+        ) from error
     model.config.image_size = image_size
 
 
@@ -268,20 +272,20 @@ def _interpolate_positions(embeddings: torch.nn.Module, image_size: int) -> None
 
 
 def _check_reads(model: PreTrainedModel, image_size: int) -> None:
-    """One picture through the model, so that a size which it cannot read is told before the data is decoded."""
+    """One image through the model, so that a size which it cannot read is told before the data is decoded."""
     was_training = model.training
     try:
         with torch.no_grad():
             model.eval()(pixel_values=torch.zeros(1, 3, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise ModelNotAvailable(
-            f"{type(model).__name__} cannot read pictures of --image_size {image_size}: {_first_line(error)}"
+        raise ModelUnavailableError(
+            f"{type(model).__name__} cannot read images of --image_size {image_size}: {_first_line(error)}"
         ) from error
     finally:
         model.train(was_training)
 
 
-def _soften_regularisation(model: PreTrainedModel) -> None:
+def _soften_regularization(model: PreTrainedModel) -> None:
     """Make BatchNorm and dropout fit for fine-tuning.
 
     transformers' MobileNets carry TensorFlow's BatchNorm momentum 0.997, which PyTorch reads as «keep 0.3% of the

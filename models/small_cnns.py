@@ -5,7 +5,7 @@
     from models import small_cnns  # makes the two known to transformers
     model = AutoModelForImageClassification.from_pretrained("runs/basic_cnn")
 
-Both read pictures of any size from 32 pixels and have 1.2 million weights.
+Both read images of any size from 32 pixels and have 1.2 million weights.
 """
 
 import torch
@@ -17,7 +17,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 
 
 class BasicCNNConfig(PretrainedConfig):
-    """widths: the channels of each stage; between two stages a max-pool halves the picture."""
+    """widths: the channels of each stage; between two stages a max-pool halves the image."""
 
     model_type = "basic_cnn"
 

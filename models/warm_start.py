@@ -33,7 +33,7 @@ def start_model(
     """models.build_model, and a head that does not carry the order of other labels over.
 
     Prints one line where the head starts anew, and a warning where other weights do, too.
-    Raises ModelNotAvailable.
+    Raises ModelUnavailableError.
     """
     report, logger = _LoadReport(), logging.getLogger("transformers.modeling_utils")
     logger.addFilter(report)

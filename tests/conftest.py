@@ -1,4 +1,4 @@
-"""Fixtures that every test file shares: the optional real data and small pictures made on the spot."""
+"""Fixtures that every test file shares: the optional real data and small images made on the spot."""
 
 import io
 from pathlib import Path
@@ -23,7 +23,7 @@ TAXONOMY = {
     "Apparel": {"Topwear": ["Tshirts", "Shirts"], "Bottomwear": ["Jeans"]},
     "Footwear": {"Shoes": ["Sports Shoes"]},
 }
-COLOURS = {"Tshirts": "crimson", "Shirts": "royalblue", "Jeans": "navy", "Sports Shoes": "seagreen"}
+COLORS = {"Tshirts": "crimson", "Shirts": "royalblue", "Jeans": "navy", "Sports Shoes": "seagreen"}
 
 
 def draw_product(article: str, seed: int) -> bytes:
@@ -33,16 +33,16 @@ def draw_product(article: str, seed: int) -> bytes:
     shape = ImageDraw.Draw(image)
     box = (left, top, left + 36, top + 50)
     if article == "Sports Shoes":
-        shape.ellipse(box, fill=COLOURS[article])
+        shape.ellipse(box, fill=COLORS[article])
     else:
-        shape.rectangle(box, fill=COLOURS[article])
+        shape.rectangle(box, fill=COLORS[article])
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80 + seed % 15)
     return buffer.getvalue()
 
 
-def catalogue_rows(folder: Path, split: str, seeds: range) -> list:
-    """Rows in the schema of data_prep.kaggle_fashion, one picture of each article type for each seed."""
+def catalog_rows(folder: Path, split: str, seeds: range) -> list:
+    """Rows in the schema of data_prep.kaggle_fashion, one image of each article type for each seed."""
     from data_prep.pipeline.images import FileImage
     from data_prep.pipeline.schema import Row
 
@@ -59,16 +59,16 @@ def catalogue_rows(folder: Path, split: str, seeds: range) -> list:
 
 @pytest.fixture(scope="session")
 def drawn_dataset(tmp_path_factory) -> Path:
-    """A prepared dataset of drawn pictures with a taxonomy, small enough to train on in seconds."""
+    """A prepared dataset of drawn images with a taxonomy, small enough to train on in seconds."""
     from data_prep.pipeline.build import write_dataset
     from data_prep.pipeline.schema import Options, Source
 
     folder = tmp_path_factory.mktemp("drawn")
     splits = {"train": range(16), "validation": range(16, 20), "test": range(20, 24)}
-    rows = [row for split, seeds in splits.items() for row in catalogue_rows(folder, split, seeds)]
+    rows = [row for split, seeds in splits.items() for row in catalog_rows(folder, split, seeds)]
     levels = ("masterCategory", "subCategory", "articleType")
     columns = ("articleType", "subCategory", "masterCategory", "gender")
-    # The pictures of a class look alike, across the splits too: such leaks are reported but stay.
+    # The images of a class look alike, across the splits too: such leaks are reported but stay.
     source = Source("Drawn", "tests", "cc0-1.0", columns, "articleType", levels, drop_leaks=False)
     write_dataset(rows, source, Options(output=folder / "drawn"))
     return folder / "drawn"
@@ -76,7 +76,7 @@ def drawn_dataset(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(drawn_dataset, tmp_path_factory) -> Path:
-    """The model folder that train.py leaves after three epochs on the drawn pictures."""
+    """The model folder that train.py leaves after three epochs on the drawn images."""
     import train
 
     output = tmp_path_factory.mktemp("runs") / "drawn"

@@ -1,4 +1,4 @@
-"""Small pictures and folders for the tests of data_prep, and what its commands have made of them."""
+"""Small images and folders for the tests of data_prep, and what its commands have made of them."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""A model folder small enough for tests: its labels are the colours of a picture, so every right answer is known."""
+"""A model folder small enough for tests: its labels are the colours of an image, so every right answer is known."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 SIDE = 32
-# The label's logit is GAIN times the mean of its channel, all within [-1, 1]; "Scarves" stands for a dark picture.
+# The label's logit is GAIN times the mean of its channel, all within [-1, 1]; "Scarves" stands for a dark image.
 LABELS = ("Tshirts", "Shirts", "Flats", "Scarves")
 GAIN = 8.0
 WEIGHTS = GAIN * np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]], dtype=np.float32)
@@ -22,7 +22,7 @@ TAXONOMY = {
         "Scarves": ["Apparel", "Scarves", "Scarves"],
     },
 }
-COLOUR_FOR_LABEL = {"Tshirts": "#ff0000", "Shirts": "#00ff00", "Flats": "#0000ff", "Scarves": "#000000"}
+COLOR_FOR_LABEL = {"Tshirts": "#ff0000", "Shirts": "#00ff00", "Flats": "#0000ff", "Scarves": "#000000"}
 
 
 def write_tiny_model(folder: Path, weights: np.ndarray = WEIGHTS, batch: str | int = "batch", side: int = SIDE) -> Path:
@@ -43,10 +43,10 @@ def write_tiny_model(folder: Path, weights: np.ndarray = WEIGHTS, batch: str | i
     return folder
 
 
-def save_picture(path: Path, label: str, size: tuple[int, int] = (60, 80)) -> Path:
-    """A picture that the tiny model calls `label`."""
+def save_image(path: Path, label: str, size: tuple[int, int] = (60, 80)) -> Path:
+    """An image that the tiny model calls `label`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, COLOUR_FOR_LABEL[label]).save(path)
+    Image.new("RGB", size, COLOR_FOR_LABEL[label]).save(path)
     return path
 
 

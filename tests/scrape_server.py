@@ -45,7 +45,7 @@ class Site:
         return self.url + path
 
     def put_in_turn(self, path: str, *statuses: int, then: bytes, **headers: str) -> str:
-        """Serve errors first, then a picture."""
+        """Serve errors first, then an image."""
         left = list(statuses)
 
         def answer(handler: BaseHTTPRequestHandler) -> None:

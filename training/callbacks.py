@@ -1,6 +1,6 @@
 """What differs by layer, epoch or step of a training.
 
-Learning rates by layer, the frozen backbone, the pictures of an epoch, the moving average of the weights.
+Learning rates by layer, the frozen backbone, the images of an epoch, the moving average of the weights.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def parameter_groups(
 ) -> list[dict]:
     """Optimizer groups whose learning rate falls by `layer_decay` from each layer to the one below it.
 
-    depths: the depth of each parameter, 0 at the picture, deepest at the head. decayed: the parameters with weight
+    depths: the depth of each parameter, 0 at the image, deepest at the head. decayed: the parameters with weight
     decay. The head's group comes first, whose learning rate is the one that Trainer logs.
     """
     deepest = max(depths.values())
@@ -60,7 +60,7 @@ class FreezeBackbone(TrainerCallback):
         for parameter in self.parameters:
             parameter.requires_grad_(not self.frozen)
 
-    def hold_still(self) -> None:
+    def keep_in_eval_mode(self) -> None:
         """While frozen, no dropout and no new BatchNorm statistics either; to be called after each model.train()."""
         if self.frozen:
             for module in self.modules:
@@ -94,14 +94,14 @@ class BalancedSampler(torch.utils.data.Sampler, TrainerCallback):
 
 
 class SeedEachProcess(TrainerCallback):
-    """Lets each of several processes change its pictures in its own way; without it all would draw alike."""
+    """Lets each of several processes change its images in its own way; without it all would draw alike."""
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         if args.process_index:
             torch.manual_seed(args.seed + args.process_index)
 
 
-class AverageWeights(TrainerCallback):
+class EMA(TrainerCallback):
     """Keeps an exponential moving average of a model's weights and BatchNorm statistics."""
 
     def __init__(self, model: PreTrainedModel, decay: float):

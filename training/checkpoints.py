@@ -15,28 +15,28 @@ ADAM_COPIES = 2  # AdamW's two moments are as large as the weights
 FOLDER_COPIES = 2  # model.safetensors and model.onnx
 
 
-class CannotWrite(ValueError):
+class OutputError(ValueError):
     """A folder cannot be written, or its disk has not enough room; the message says what would do."""
 
 
-class NoCheckpoint(ValueError):
+class CheckpointError(ValueError):
     """There is nothing to resume from where --resume_from_checkpoint points."""
 
 
 def check_writable(folder: Path, option: str) -> None:
-    """Make the folder that the user gave as `option`. Raises CannotWrite."""
+    """Make the folder that the user gave as `option`. Raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CannotWrite(f"cannot write {option} {folder}: {error.strerror}") from error
+        raise OutputError(f"cannot write {option} {folder}: {error.strerror}") from error
     if not os.access(folder, os.W_OK):
-        raise CannotWrite(f"cannot write {option} {folder}: permission denied; give another folder with {option}")
+        raise OutputError(f"cannot write {option} {folder}: permission denied; give another folder with {option}")
 
 
 def check_room(model: PreTrainedModel, training: TrainingArguments, averaged: bool, cache: Path, cached: int) -> None:
-    """Compare what the training will write with what the disks have left. Raises CannotWrite.
+    """Compare what the training will write with what the disks have left. Raises OutputError.
 
-    averaged: whether checkpoints hold the average of the weights too. cache, cached: the folder for decoded pictures
+    averaged: whether checkpoints hold the average of the weights too. cache, cached: the folder for decoded images
     and the bytes that will come into it.
     """
     output = Path(training.output_dir)
@@ -50,9 +50,9 @@ def check_room(model: PreTrainedModel, training: TrainingArguments, averaged: bo
         needed = sum(size for other, size in needs if other.stat().st_dev == disk)
         free = shutil.disk_usage(folder).free
         if needed > free:
-            raise CannotWrite(
+            raise OutputError(
                 f"the disk of {folder} has {_megabytes(free)} left, and the training writes {_megabytes(needed)} to it "
-                f"(checkpoints {_megabytes(checkpoints)}, decoded pictures {_megabytes(cached)}): make room, give "
+                f"(checkpoints {_megabytes(checkpoints)}, decoded images {_megabytes(cached)}): make room, give "
                 "another --output_dir or --cache_dir, or keep fewer checkpoints with --save_total_limit 1"
             )
 
@@ -71,16 +71,16 @@ def _megabytes(count: float) -> str:
 def checkpoint_to_resume(training: TrainingArguments) -> str | None:
     """The checkpoint that --resume_from_checkpoint means: a folder, or True for the newest of the output folder.
 
-    Raises NoCheckpoint.
+    Raises CheckpointError.
     """
     wanted = training.resume_from_checkpoint
     if wanted is None or wanted.lower() == "false":
         return None
     if wanted.lower() != "true":
         if not Path(wanted).is_dir():
-            raise NoCheckpoint(f"no checkpoint folder {wanted}; True takes the newest of --output_dir")
+            raise CheckpointError(f"no checkpoint folder {wanted}; True takes the newest of --output_dir")
         if not is_complete(Path(wanted)):
-            raise NoCheckpoint(f"{wanted} is no complete checkpoint; True takes the newest complete one")
+            raise CheckpointError(f"{wanted} is no complete checkpoint; True takes the newest complete one")
         return wanted
     newest = newest_checkpoint(Path(training.output_dir))
     if newest is None:

@@ -1,4 +1,4 @@
-"""Cross-validation: every picture of train and validation is predicted by a model that never saw its product.
+"""Cross-validation: every image of train and validation is predicted by a model that never saw its product.
 
     python train.py --folds 5 --dataset data/kaggle_fashion --label articleType --output_dir runs/mine
     python train.py --folds 5 --fold 2 ...       # one fold alone, on another machine, say
@@ -6,7 +6,7 @@
 Each fold is a training of its own in OUTPUT/fold_K; one that is finished is not repeated, and
 `--resume_from_checkpoint True` goes on with one that was cut off. Folds keep the class proportions and never tear a
 duplicate group (scikit-learn's StratifiedGroupKFold). The test split is left alone. When the last fold is there,
-OUTPUT/oof.parquet holds a row a picture:
+OUTPUT/oof.parquet holds a row an image:
 
     id, group, label   as in the dataset, the label by its name
     fold               the fold that held it out, from 0
@@ -51,8 +51,8 @@ class Pool:
     fold_of: np.ndarray  # (rows,) which fold holds the row out
 
 
-class PooledPictures:
-    """Some rows of several CataloguePictures as if they were one, without a copy of the pixels."""
+class PooledImageDataset:
+    """Some rows of several ImageDataset as if they were one, without a copy of the pixels."""
 
     def __init__(self, parts: list, rows: np.ndarray):
         """rows: numbers that count through all parts."""
@@ -68,7 +68,7 @@ class PooledPictures:
         return pixels[0], labels[0], np.asarray(index)
 
     def __getitems__(self, indices: list[int]):
-        """A batch as CataloguePictures gives it; row numbers are this object's own."""
+        """A batch as ImageDataset gives it; row numbers are this object's own."""
         rows = self.rows[indices]
         part_of = np.searchsorted(self.starts, rows, side="right") - 1
         pixels = np.empty((len(rows), *self.parts[0].pixels.shape[1:]), np.uint8)
@@ -120,7 +120,7 @@ def cross_validate(dataset, arguments, training: TrainingArguments, train_one: C
         if is_finished(Path(mine.output_dir), made_by):
             print(f"{mine.output_dir} is finished")
             continue
-        trainer = train_one(dataset, mine, partial(fold_pictures, pool=pool, fold=fold))
+        trainer = train_one(dataset, mine, partial(fold_images, pool=pool, fold=fold))
         logits = trainer.predict(trainer.eval_dataset, metric_key_prefix="validation").predictions
         if trainer.is_world_process_zero():
             write_fold(Path(mine.output_dir), pool, fold, logits, made_by)
@@ -154,12 +154,12 @@ def make_pool(dataset, label: str, folds: int, seed: int) -> Pool:
     return Pool(ids, groups, np.array(labels), dataset["train"].features[label].names, fold_of)
 
 
-def fold_pictures(pictures: dict, pool: Pool, fold: int) -> dict[str, PooledPictures]:
-    """`train` and `validation` of one fold. pictures: CataloguePictures of the dataset's own splits."""
-    parts = [pictures[split] for split in POOLED]
+def fold_images(images: dict, pool: Pool, fold: int) -> dict[str, PooledImageDataset]:
+    """`train` and `validation` of one fold. images: ImageDataset of the dataset's own splits."""
+    parts = [images[split] for split in POOLED]
     held_out = pool.fold_of == fold
     rows = {"train": np.flatnonzero(~held_out), "validation": np.flatnonzero(held_out)}
-    return {split: PooledPictures(parts, mine) for split, mine in rows.items()}
+    return {split: PooledImageDataset(parts, mine) for split, mine in rows.items()}
 
 
 def is_finished(folder: Path, made_by: dict) -> bool:
@@ -231,7 +231,7 @@ def merge_folds(output: Path, pool: Pool, folds: int, made_by: dict) -> None:
     write_parquet(table, output / OOF_NAME)
     result = {**made_by, "rows": table.num_rows, **out_of_fold_score(table, pool)}
     (output / SCORES_NAME).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{output / OOF_NAME}: {table.num_rows:,} pictures, each predicted by the model that did not see it")
+    print(f"{output / OOF_NAME}: {table.num_rows:,} images, each predicted by the model that did not see it")
     for name in SCORES:
         low, high = result[name]["interval"]
         print(f"  out-of-fold {name:<10} {result[name]['value']:.4f}  [{low:.4f}, {high:.4f}]")

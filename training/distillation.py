@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms.v2 import functional
 from transformers import AutoModelForImageClassification
 
-from models.registry import normalisation_of
+from models.registry import normalization_of
 
 SHOWN_LABELS = 3
 
@@ -16,7 +16,7 @@ class TeacherError(ValueError):
 
 
 class Teacher(torch.nn.Module):
-    """Answers for the student's pictures, whatever image size, normalisation and order of labels its own are.
+    """Answers for the student's images, whatever image size, normalisation and order of labels its own are.
 
     folder: a model folder of train.py. labels: the student's, in its order. mean, std: the student's normalisation.
     Raises TeacherError.
@@ -34,7 +34,7 @@ class Teacher(torch.nn.Module):
         _check_labels(folder, own, labels)
         self.register_buffer("order", torch.tensor([own.index(label) for label in labels]))
         self.image_size = self.model.config.image_size
-        own_mean, own_std = (torch.tensor(values) for values in normalisation_of(folder))
+        own_mean, own_std = (torch.tensor(values) for values in normalization_of(folder))
         # Undoing the student's normalisation and applying the teacher's is one multiplication and one addition.
         self.register_buffer("scale", (torch.tensor(std) / own_std).view(1, 3, 1, 1))
         self.register_buffer("shift", ((torch.tensor(mean) - own_mean) / own_std).view(1, 3, 1, 1))

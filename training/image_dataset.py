@@ -22,8 +22,8 @@ CHUNK_ROWS = 256
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # pixels, label ids, row numbers
 
 
-class CataloguePictures(torch.utils.data.Dataset):
-    """Rows of a split as uint8 pictures and label ids; hands out whole batches, which costs one copy each."""
+class ImageDataset(torch.utils.data.Dataset):
+    """Rows of a split as uint8 images and label ids; hands out whole batches, which costs one copy each."""
 
     def __init__(self, split: Dataset, columns: list[str], pixels: np.ndarray):
         self.pixels = pixels
@@ -64,7 +64,7 @@ def collate(batch: Batch) -> dict[str, torch.Tensor]:
 
 
 def cached_pixels(split: Dataset, image_size: int, folder: Path) -> np.ndarray:
-    """All pictures of a split as (rows, image_size, image_size, 3) uint8, decoded once and then mapped from a file."""
+    """All images of a split as (rows, image_size, image_size, 3) uint8, decoded once and then mapped from a file."""
     path = cache_file(split, image_size, folder)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

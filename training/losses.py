@@ -17,13 +17,13 @@ EFFECTIVE_BETA = 0.9999  # of Cui et al. 2019 (arXiv:1901.05555) for their large
 class Loss(torch.nn.Module):
     """Mean loss of a batch of logits (batch, classes) float32 against targets (batch, classes) that sum to 1 a row.
 
-    counts: training pictures a class, which class_weights and logit_adjustment need. class_weights: how a picture
+    counts: training images a class, which class_weights and logit_adjustment need. class_weights: how an image
     counts by its class. smoothing: share of each target that is spread over all classes. logit_adjustment: tau of Menon
     et al. 2020 (arXiv:2007.07314), which adds tau * log(prior) to the logits here only, so that the plain logits favour
     no class for being frequent.
 
-    A picture's whole loss has the weight of its class. torch's own `weight` together with `label_smoothing` weights
-    the smoothed part by the other classes, which pulls every picture towards the rare ones (pytorch#104776).
+    An image's whole loss has the weight of its class. torch's own `weight` together with `label_smoothing` weights
+    the smoothed part by the other classes, which pulls every image towards the rare ones (pytorch#104776).
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class Loss(torch.nn.Module):
         self.register_buffer("adjustment", logit_adjustment * log_prior(counts) if logit_adjustment else None)
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        each = self._of_each_picture(logits if self.adjustment is None else logits + self.adjustment, targets)
+        each = self._of_each_image(logits if self.adjustment is None else logits + self.adjustment, targets)
         if self.weights is None:
             return each.mean()
         weights = (targets * self.weights).sum(dim=1)
         return (each * weights).sum() / weights.sum()
 
-    def _of_each_picture(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _of_each_image(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logarithms = logits.log_softmax(dim=1)
         if self.smoothing:
             targets = (1 - self.smoothing) * targets + self.smoothing / targets.shape[1]
@@ -57,9 +57,9 @@ class Loss(torch.nn.Module):
 
 
 def weights_of_classes(kind: str, counts: np.ndarray) -> torch.Tensor:
-    """(classes,) float32 weights, 1 on average over the training pictures; classes without a picture have 0.
+    """(classes,) float32 weights, 1 on average over the training images; classes without an image have 0.
 
-    `inverse`: 1 / pictures. `effective`: 1 / effective number of pictures, (1 - beta^n) / (1 - beta) (Cui et al. 2019).
+    `inverse`: 1 / images. `effective`: 1 / effective number of images, (1 - beta^n) / (1 - beta) (Cui et al. 2019).
     """
     effective = counts if kind == "inverse" else (1 - EFFECTIVE_BETA**counts) / (1 - EFFECTIVE_BETA)
     weights = np.divide(1.0, effective, out=np.zeros(len(counts)), where=counts > 0)
@@ -67,7 +67,7 @@ def weights_of_classes(kind: str, counts: np.ndarray) -> torch.Tensor:
 
 
 def log_prior(counts: np.ndarray) -> torch.Tensor:
-    """(classes,) float32 logarithms of the classes' shares; a class without a picture counts as having one."""
+    """(classes,) float32 logarithms of the classes' shares; a class without an image counts as having one."""
     seen = np.maximum(counts, 1)
     return torch.tensor(np.log(seen / seen.sum()), dtype=torch.float32)
 

@@ -14,7 +14,7 @@ CARD = """---
 ---
 # {title}
 
-{base} fine-tuned on `{dataset}` to tell {num_labels} values of `{label}` apart, from product pictures padded to a
+{base} fine-tuned on `{dataset}` to tell {num_labels} values of `{label}` apart, from product images padded to a
 square and resized to {size}×{size} pixels.
 
 | metric | validation | test |
@@ -36,15 +36,15 @@ def write_model_folder(trainer: Trainer, arguments, command: str, scores: dict[s
     """
     folder = Path(trainer.args.output_dir)
     trainer.model.save_pretrained(folder)
-    normalise = next(step for step in trainer.eval_transform.transforms if isinstance(step, v2.Normalize))
-    write_preprocessor(folder, trainer.model.config.image_size, normalise.mean, normalise.std)
+    normalize = next(step for step in trainer.eval_transform.transforms if isinstance(step, v2.Normalize))
+    write_preprocessor(folder, trainer.model.config.image_size, normalize.mean, normalize.std)
     given = {**asdict(arguments), **asdict(trainer.recipe), "training": _public(trainer.args.to_sanitized_dict())}
     _write_json(folder / "arguments.json", {"command": command, **given})
     (folder / "README.md").write_text(_card(trainer, arguments, command, scores), encoding="utf-8")
 
 
 def write_preprocessor(folder: Path, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Hugging Face's words for what the training pictures went through, plus `do_pad_to_square`."""
+    """Hugging Face's words for what the training images went through, plus `do_pad_to_square`."""
     content = {
         "image_processor_type": "ViTImageProcessor",  # resize to a fixed size, rescale, normalise: fits every model
         "do_pad_to_square": True,

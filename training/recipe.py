@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from training.augment.batch import AUGMENTATIONS
-from training.augment.mixup import MixEach
+from training.augment.mixup import PerSampleMix
 from training.losses import CLASS_WEIGHTS, LOSSES, Loss
 
 SAMPLERS = ("uniform", "balanced")
@@ -36,13 +36,13 @@ TRAINING_DEFAULTS = {
 class Recipe:
     """How to train, beside what TrainingArguments say."""
 
-    augment: str = field(default="basic", metadata={"help": "changes to each picture", "choices": list(AUGMENTATIONS)})
-    mixup: float = field(default=0.0, metadata={"help": "blend pictures and labels, Beta(ALPHA, ALPHA); 0: off"})
-    cutmix: float = field(default=0.0, metadata={"help": "paste a box of another picture, Beta(ALPHA, ALPHA); 0: off"})
-    random_erasing: float = field(default=0.0, metadata={"help": "share of the pictures that lose a box to noise"})
+    augment: str = field(default="basic", metadata={"help": "changes to each image", "choices": list(AUGMENTATIONS)})
+    mixup: float = field(default=0.0, metadata={"help": "blend images and labels, Beta(ALPHA, ALPHA); 0: off"})
+    cutmix: float = field(default=0.0, metadata={"help": "paste a box of another image, Beta(ALPHA, ALPHA); 0: off"})
+    random_erasing: float = field(default=0.0, metadata={"help": "share of the images that lose a box to noise"})
     class_weights: str = field(
         default="none",
-        metadata={"help": "weight of a picture by its class", "choices": list(CLASS_WEIGHTS)},
+        metadata={"help": "weight of an image by its class", "choices": list(CLASS_WEIGHTS)},
     )
     sampler: str = field(
         default="uniform", metadata={"help": "balanced draws every class equally often", "choices": list(SAMPLERS)}
@@ -75,11 +75,11 @@ class Recipe:
             _check("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "above 0 and at most 1")
 
     def training_loss(self, counts: np.ndarray, smoothing: float) -> Loss:
-        """The loss of the training steps; counts: training pictures a class."""
+        """The loss of the training steps; counts: training images a class."""
         return Loss(self.loss, counts, self.class_weights, smoothing, self.logit_adjustment)
 
-    def mixing(self) -> MixEach | None:
-        return MixEach(self.mixup, self.cutmix) if self.mixup or self.cutmix else None
+    def mixing(self) -> PerSampleMix | None:
+        return PerSampleMix(self.mixup, self.cutmix) if self.mixup or self.cutmix else None
 
 
 def _check(name: str, value: float, fits: bool, allowed: str) -> None:

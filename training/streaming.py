@@ -5,12 +5,12 @@
     python train.py --streaming --dataset hf://datasets/me/fashion --label articleType
 
 Shards lie anywhere below the address, `train*.parquet`, `validation*.parquet` and `test*.parquet` or in folders of
-these names, with a picture column `image`, `id`, and label columns with their class names, as `datasets` writes them.
+these names, with an image column `image`, `id`, and label columns with their class names, as `datasets` writes them.
 The card dataset_info.md beside them holds the taxonomy. Training reads footers first, which say how many rows an epoch
 has, then streams: the order of the shards is drawn for each epoch, and rows go through a shuffle buffer, both by
---seed, so that an interrupted run resumes in the same order. Pictures are decoded in threads ahead of the training.
+--seed, so that an interrupted run resumes in the same order. Images are decoded in threads ahead of the training.
 
-Shards of others are not trusted: a row that names a file or an address instead of holding its picture is refused,
+Shards of others are not trusted: a row that names a file or an address instead of holding its image is refused,
 because decoding it would fetch whatever it names.
 """
 
@@ -40,7 +40,7 @@ from data_prep.pipeline.prepared import DatasetError, taxonomy_of
 from data_prep.shards import refusal
 
 SPLIT_PATTERN = re.compile(r"(train|validation|test)(?![a-z])")
-BUFFER_ROWS = 2000  # encoded pictures in memory from which the next one is drawn
+BUFFER_ROWS = 2000  # encoded images in memory from which the next one is drawn
 ROWS_AHEAD = 256  # decoded while the model works
 FOOTER_THREADS = 8
 ERROR_LENGTH = 200
@@ -55,7 +55,7 @@ class StreamedSplit:
     rows: int
 
     def column(self, name: str) -> list:
-        """One small column of all rows, in the order of the shards; the pictures are not read."""
+        """One small column of all rows, in the order of the shards; the images are not read."""
         values = []
         for address in self.addresses:
             with fsspec.open(address, "rb") as file:
@@ -63,8 +63,8 @@ class StreamedSplit:
         return values
 
 
-class StreamedPictures(torch.utils.data.IterableDataset):
-    """Rows of a split as uint8 pictures and label ids, one at a time; shuffled anew in each epoch if given a seed."""
+class StreamedImageDataset(torch.utils.data.IterableDataset):
+    """Rows of a split as uint8 images and label ids, one at a time; shuffled anew in each epoch if given a seed."""
 
     def __init__(self, split: StreamedSplit, columns: Sequence[str], image_size: int, seed: int | None = None):
         self.split, self.columns, self.image_size, self.shuffled = split, list(columns), image_size, seed is not None
@@ -106,7 +106,7 @@ class StreamedPictures(torch.utils.data.IterableDataset):
     def __getitems__(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A batch of rows counted in the order of the shards, for a look at a few: the stream is read up to them."""
         wanted, found = set(indices), {}
-        plain = StreamedPictures(self.split, self.columns, self.image_size)
+        plain = StreamedImageDataset(self.split, self.columns, self.image_size)
         for index, row in enumerate(islice(plain.rows, max(wanted) + 1)):
             if index in wanted:
                 found[index] = plain._decode(row)[1], [row[column] for column in self.columns]
@@ -114,27 +114,27 @@ class StreamedPictures(torch.utils.data.IterableDataset):
         return np.stack(pixels), np.array(labels), np.asarray(indices)
 
     def _decode(self, row: dict) -> tuple[dict, np.ndarray | None]:
-        """The row with its picture as (size, size, 3) uint8; None for a bad picture while training."""
+        """The row with its image as (size, size, 3) uint8; None for a bad image while training."""
         data = (row["image"] or {}).get("bytes")
         if data is None:
             raise DatasetError(refusal(f"rows such as {row['id']}"))
         try:
-            picture = load_image(data, target_size=self.image_size)
-            return row, np.asarray(resize(picture, (self.image_size, self.image_size)))
+            image = load_image(data, target_size=self.image_size)
+            return row, np.asarray(resize(image, (self.image_size, self.image_size)))
         except ImageError as error:
             if not self.shuffled:
-                message = f"picture {row['id']}: {error}; a score needs every picture"
+                message = f"image {row['id']}: {error}; a score needs every image"
                 raise DatasetError(message) from error
-            warnings.warn(f"the picture {row['id']} is left out: {error}", stacklevel=2)
+            warnings.warn(f"the image {row['id']} is left out: {error}", stacklevel=2)
             return row, None
 
 
 def streamed_splits(
     dataset: dict[str, StreamedSplit], columns: Sequence[str], image_size: int, seed: int
-) -> dict[str, StreamedPictures]:
-    """The pictures of every split; those to train on in an order drawn by the seed."""
+) -> dict[str, StreamedImageDataset]:
+    """The images of every split; those to train on in an order drawn by the seed."""
     seeds = {"train": seed}
-    return {name: StreamedPictures(split, columns, image_size, seeds.get(name)) for name, split in dataset.items()}
+    return {name: StreamedImageDataset(split, columns, image_size, seeds.get(name)) for name, split in dataset.items()}
 
 
 def in_order(pool: ThreadPoolExecutor, work: Callable, items: Iterable, ahead: int) -> Iterator:
@@ -214,7 +214,7 @@ def open_split(split: str, addresses: list[str], label: str) -> StreamedSplit:
 
 
 def read_footer(address: str) -> tuple[Features, int]:
-    """Columns and rows of a shard. Raises DatasetError for a damaged one or one without pictures inside."""
+    """Columns and rows of a shard. Raises DatasetError for a damaged one or one without images inside."""
     try:
         with fsspec.open(address, "rb") as file:
             shard = pyarrow.parquet.ParquetFile(file)
@@ -230,7 +230,7 @@ def read_footer(address: str) -> tuple[Features, int]:
 
 
 def shards_taxonomy(address: str, label: str, names: Sequence[str]) -> dict:
-    """As data_prep.prepared.taxonomy_of, from the card beside the shards; one level without a card."""
+    """As data_prep.pipeline.prepared.taxonomy_of, from the card beside the shards; one level without a card."""
     text = read_beside(address, CARD_NAME)
     if text is None:
         return {"levels": [label], "paths": {name: [name] for name in names}}

@@ -4,7 +4,7 @@
     python train.py --report_to trackio ...                     # a dashboard on this machine, `trackio show`
 
 The Trainer's own callbacks send the metrics of every epoch. Here the run starts, with every resolved argument, and ends
-with what a finished model has to show: the test score with its interval in the summary, the surest mistakes as pictures
+with what a finished model has to show: the test score with its interval in the summary, the surest mistakes as images
 in a table, every class, the confusion matrix, and with WANDB_LOG_MODEL=end the model folder as an artifact.
 Keys come from the environment or from `wandb login`, never from the command line, and go nowhere from here.
 """
@@ -30,7 +30,7 @@ PROJECT = "snapshelf"
 CALLBACK_PROJECT = "huggingface"  # transformers' own default, which is nobody's choice
 TRACKERS = ("wandb", "trackio")
 MISTAKES = 24
-MAX_MATRIX_CLASSES = 60  # W&B draws no larger confusion matrix; the picture of the worst 20 classes is always there
+MAX_MATRIX_CLASSES = 60  # W&B draws no larger confusion matrix; the image of the worst 20 classes is always there
 SCORES = ("accuracy", "macro_f1", "top5")
 ERROR_LENGTH = 300
 # What the published part of a model folder consists of; the Trainer's checkpoints hold pickles.
@@ -45,7 +45,7 @@ class TrackingError(ValueError):
 class Outcome:
     """What a trained model answered on one split.
 
-    probabilities: (rows, labels) float64. truth: (rows,) label ids. ids, groups: of the rows. pictures: whose
+    probabilities: (rows, labels) float64. truth: (rows,) label ids. ids, groups: of the rows. images: whose
     `__getitems__` gives uint8 pixels of rows. levels: accuracy at each coarser level of the taxonomy, by its name.
     """
 
@@ -55,7 +55,7 @@ class Outcome:
     labels: list[str]
     ids: list[str]
     groups: list[str]
-    pictures: object
+    images: object
     levels: dict[str, float]
 
 
@@ -117,7 +117,7 @@ class Tracker:
         charts = {
             "surest_mistakes": self._mistakes(outcome),
             "classes": self.module.Table(columns=list(classes[0]), data=[list(row.values()) for row in classes]),
-            "confusion": self.module.Image(confusion_picture(outcome)),
+            "confusion": self.module.Image(confusion_image(outcome)),
         }
         if self.name == "wandb" and len(outcome.labels) <= MAX_MATRIX_CLASSES:
             charts["confusion_matrix"] = self.module.plot.confusion_matrix(
@@ -128,22 +128,22 @@ class Tracker:
         self.module.log({**charts, **({} if self.name == "wandb" else summary)})
 
     def _mistakes(self, outcome: Outcome):
-        """A table of the wrong answers that the model was surest of, with their pictures."""
+        """A table of the wrong answers that the model was surest of, with their images."""
         confidence, predicted = outcome.probabilities.max(axis=1), outcome.probabilities.argmax(axis=1)
         wrong = np.flatnonzero(predicted != outcome.truth)
         rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES].tolist()
-        pixels = outcome.pictures.__getitems__(rows)[0] if rows else []
+        pixels = outcome.images.__getitems__(rows)[0] if rows else []
         data = [
             [
-                self.module.Image(np.asarray(picture)),
+                self.module.Image(np.asarray(image)),
                 outcome.ids[row],
                 outcome.labels[outcome.truth[row]],
                 outcome.labels[predicted[row]],
                 round(float(confidence[row]), 4),
             ]
-            for row, picture in zip(rows, pixels, strict=True)
+            for row, image in zip(rows, pixels, strict=True)
         ]
-        return self.module.Table(columns=["picture", "id", "is", "said", "confidence"], data=data)
+        return self.module.Table(columns=["image", "id", "is", "said", "confidence"], data=data)
 
     def _send_model(self) -> None:
         """The files of the model folder that train.py publishes; none of them is a pickle."""
@@ -185,15 +185,15 @@ def start_tracking(training: "TrainingArguments", facts: dict) -> list[Tracker]:
     return [Tracker(name, training, {**facts, "machine": machine}) for name in TRACKERS if name in training.report_to]
 
 
-def finish_tracking(trackers: Sequence[Tracker], trainer: "Trainer", pictures: dict, scores: dict[str, float]) -> None:
+def finish_tracking(trackers: Sequence[Tracker], trainer: "Trainer", images: dict, scores: dict[str, float]) -> None:
     """Show what the finished model answers on the test split, or on validation where there is none; end the runs.
 
     scores: as train.final_scores gives them.
     """
     if not set(TRACKERS) & set(trainer.args.report_to):
         return
-    split = "test" if "test" in pictures else "validation"
-    prediction = trainer.predict(pictures[split], metric_key_prefix=split)  # by all processes together
+    split = "test" if "test" in images else "validation"
+    prediction = trainer.predict(images[split], metric_key_prefix=split)  # by all processes together
     if not trackers:
         return
     config = trainer.model.config
@@ -202,9 +202,9 @@ def finish_tracking(trackers: Sequence[Tracker], trainer: "Trainer", pictures: d
         probabilities=softmax(prediction.predictions.astype(np.float64), axis=1),
         truth=prediction.label_ids[0],
         labels=[config.id2label[number] for number in range(config.num_labels)],
-        ids=pictures[split].ids(list(range(len(pictures[split])))),
-        groups=pictures[split].groups(),
-        pictures=pictures[split],
+        ids=images[split].ids(list(range(len(images[split])))),
+        groups=images[split].groups(),
+        images=images[split],
         levels={level: scores[f"{split}_{level}_accuracy"] for level in config.taxonomy["levels"][:-1]},
     )
     for tracker in trackers:
@@ -239,7 +239,7 @@ def scores_of(outcome: Outcome) -> tuple[dict[str, float], list[dict]]:
     return summary, classes
 
 
-def confusion_picture(outcome: Outcome) -> Image.Image:
+def confusion_image(outcome: Outcome) -> Image.Image:
     import matplotlib.pyplot as plt
 
     from evaluation.figures import confusion_figure  # matplotlib takes a second to load

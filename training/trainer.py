@@ -1,4 +1,4 @@
-"""A Transformers Trainer for uint8 picture batches: augments whole batches, scores each level of the taxonomy."""
+"""A Transformers Trainer for uint8 image batches: augments whole batches, scores each level of the taxonomy."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from transformers import EvalPrediction, Trainer
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from evaluation.metrics import CatalogueMetrics
+from evaluation.metrics import ClassificationMetrics
 from models.registry import head_of, layer_depths
-from training.callbacks import AverageWeights, BalancedSampler, FreezeBackbone, SeedEachProcess, parameter_groups
+from training.callbacks import EMA, BalancedSampler, FreezeBackbone, SeedEachProcess, parameter_groups
 from training.checkpoints import TRAINER_STATE
 from training.distillation import Teacher
 from training.losses import Loss, distillation_loss
@@ -18,18 +18,18 @@ from training.recipe import Recipe
 
 # Looking at a loss on a GPU waits for all that it has to do, so it is done for many steps at once.
 STEPS_BETWEEN_CHECKS = 50
-SHOWN_PICTURES = 8
+SHOWN_IMAGES = 8
 
 
-class TrainingDiverged(RuntimeError):
+class DivergedError(RuntimeError):
     """The loss or a weight is no longer a finite number; the message says where."""
 
 
-class CatalogueTrainer(Trainer):
+class ImageTrainer(Trainer):
     """Batches arrive as image_data.collate makes them and are augmented and normalised on the model's device.
 
     mix: changes (pixels, labels) into (pixels, targets) while training. loss: of the training steps. teacher: for
-    distillation with the recipe's weight and temperature. train() raises TrainingDiverged.
+    distillation with the recipe's weight and temperature. train() raises DivergedError.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class CatalogueTrainer(Trainer):
         self.training_loss = (loss or Loss(smoothing=self.args.label_smoothing_factor)).to(device)
         self.teacher = None if teacher is None else teacher.to(device, memory_format=torch.channels_last)
         self.freeze = FreezeBackbone(self.model, head_of(self.model), self.recipe.freeze_backbone)
-        self.average = AverageWeights(self.model, self.recipe.ema) if self.recipe.ema else None
+        self.average = EMA(self.model, self.recipe.ema) if self.recipe.ema else None
         for callback in filter(None, (self.freeze, SeedEachProcess(), self.average)):
             self.add_callback(callback)
         # (step, learning rate, loss, rows of the batch) of the steps that _check_losses has not looked at.
@@ -85,21 +85,21 @@ class CatalogueTrainer(Trainer):
         return loss
 
     def _check_losses(self) -> None:
-        """Raises TrainingDiverged if a loss is not a finite number, before a checkpoint can hold what came of it."""
+        """Raises DivergedError if a loss is not a finite number, before a checkpoint can hold what came of it."""
         steps, self.unchecked = self.unchecked, []
         if not steps or torch.stack([loss for _, _, loss, _ in steps]).isfinite().all():
             return
         step, rate, loss, rows = next(each for each in steps if not each[2].isfinite())
-        raise TrainingDiverged(
-            f"the loss is {loss.item()} at step {step}, with learning rate {rate:.1e}{self._pictures(rows)}: "
+        raise DivergedError(
+            f"the loss is {loss.item()} at step {step}, with learning rate {rate:.1e}{self._images(rows)}: "
             "try a lower --learning_rate or --max_grad_norm"
         )
 
-    def _pictures(self, rows: torch.Tensor | None) -> str:
+    def _images(self, rows: torch.Tensor | None) -> str:
         if rows is None:
             return ""
-        shown = ", ".join(self.train_dataset.ids(rows[:SHOWN_PICTURES].tolist()))
-        return f" and the pictures {shown}{', …' if len(rows) > SHOWN_PICTURES else ''}"
+        shown = ", ".join(self.train_dataset.ids(rows[:SHOWN_IMAGES].tolist()))
+        return f" and the images {shown}{', …' if len(rows) > SHOWN_IMAGES else ''}"
 
     def _prepare_inputs(self, inputs: dict) -> dict:
         inputs = super()._prepare_inputs(inputs)
@@ -108,7 +108,7 @@ class CatalogueTrainer(Trainer):
         with torch.no_grad(), torch.autocast(inputs["pixel_values"].device.type, enabled=False):
             pixels = transform(inputs["pixel_values"])
             if training:
-                self.freeze.hold_still()
+                self.freeze.keep_in_eval_mode()
                 targets = F.one_hot(inputs["labels"], self.model.config.num_labels).to(pixels.dtype)
                 pixels, inputs["targets"] = (pixels, targets) if self.mix is None else self.mix(pixels, targets)
         inputs["pixel_values"] = pixels.contiguous(memory_format=torch.channels_last)
@@ -151,7 +151,7 @@ class CatalogueTrainer(Trainer):
             state.unlink(missing_ok=True)  # an older run's, which would make a half-written checkpoint look whole
         finite = [tensor.isfinite().all() for tensor in self.model.state_dict().values()]
         if not torch.stack(finite).all():
-            raise TrainingDiverged(f"a weight is not a finite number after step {self.state.global_step}")
+            raise DivergedError(f"a weight is not a finite number after step {self.state.global_step}")
         super()._save_checkpoint(model, trial)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
@@ -177,7 +177,7 @@ def score(prediction: EvalPrediction, ancestors: list[np.ndarray], levels: list[
     levels: the names of these levels.
     """
     labels, coarser = prediction.label_ids
-    scores = CatalogueMetrics().compute(predictions=prediction.predictions, references=labels)
+    scores = ClassificationMetrics().compute(predictions=prediction.predictions, references=labels)
     predicted = prediction.predictions.argmax(axis=1)
     for column, (level, ancestor) in enumerate(zip(levels, ancestors, strict=True)):
         scores[f"{level}_accuracy"] = float((ancestor[predicted] == coarser[:, column]).mean())

@@ -50,7 +50,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Gradio's examples have no name for screen readers: take the picture's file name.
+// Gradio's examples have no name for screen readers: take the image's file name.
 function nameExamples() {
   for (const button of document.querySelectorAll("button.gallery-item:not([aria-label])")) {
     const file = button.querySelector("img")?.src.split("/").pop().replace(/\.\w+$/, "");

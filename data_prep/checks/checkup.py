@@ -10,14 +10,14 @@ import numpy as np
 from data_prep.checks.contact_sheet import Band, Tile
 from data_prep.pipeline.card import read_card
 from data_prep.pipeline.corrections import Correction
-from data_prep.pipeline.duplicates import Looks
+from data_prep.pipeline.duplicates import ImageSignature
 from data_prep.pipeline.facts import FactsCache, check_all
 from data_prep.pipeline.images import THUMBNAIL_SIDE, ImageFacts
 from data_prep.pipeline.schema import Row
 from data_prep.pipeline.storage import read_rows
 
 FINE = "nothing to do"
-GREY_TOLERANCE = 1  # of 255 between the channels of a picture without colour
+GRAY_TOLERANCE = 1  # of 255 between the channels of an image without colour
 
 
 @dataclass(slots=True)
@@ -25,8 +25,8 @@ class Checkup:
     """The readable images of a dataset; all lists and arrays are parallel.
 
     column: the label column that the report is about. unreadable: (row, reason) of the others. looks: see
-    data_prep.duplicates. spread: `(n,) float32`, the standard deviation of the colours in [0, 127.5], 0 for a blank
-    picture. grey: `(n,) bool`, True for a picture without colour, whatever mode stores it.
+    data_prep.pipeline.duplicates. spread: `(n,) float32`, the standard deviation of the colours in [0, 127.5], 0 for a blank
+    image. grey: `(n,) bool`, True for an image without colour, whatever mode stores it.
     """
 
     folder: Path
@@ -37,9 +37,9 @@ class Checkup:
     formats: list[str]
     modes: list[str]
     sha256: list[bytes]
-    looks: Looks
+    signatures: ImageSignature
     spread: np.ndarray
-    grey: np.ndarray
+    gray: np.ndarray
 
     def labels(self, column: str = "") -> list[str]:
         """The labels of all rows in one column."""
@@ -50,7 +50,7 @@ class Checkup:
         return [index for index, row in enumerate(self.rows) if row.split == split]
 
     def tile(self, index: int, *more: str, alarm: bool = False) -> Tile:
-        """A picture for a contact sheet with its id, label and title."""
+        """An image for a contact sheet with its id, label and title."""
         row = self.rows[index]
         return Tile(row.image, (f"{row.id}, {row.split}", row.labels[self.column], *(more or (row.title,))), alarm)
 
@@ -121,20 +121,20 @@ def examine(
             spread.append(facts.spread)
             yield facts
 
-    looks = Looks.of(good_facts(), at_most=len(offered))
+    signatures = ImageSignature.of(good_facts(), at_most=len(offered))
     if not rows:
         raise ValueError(f"{folder} has no readable image ({len(unreadable)} unreadable)")
-    grey = has_no_colour(looks.thumbnails)
+    gray = has_no_color(signatures.thumbnails)
     return Checkup(
-        folder, card, column, rows, unreadable, formats, modes, sha256, looks, np.array(spread, np.float32), grey
+        folder, card, column, rows, unreadable, formats, modes, sha256, signatures, np.array(spread, np.float32), gray
     )
 
 
-def has_no_colour(thumbnails: np.ndarray) -> np.ndarray:
+def has_no_color(thumbnails: np.ndarray) -> np.ndarray:
     """`(n, 768) uint8` -> `(n,) bool`: True where red, green and blue are equal everywhere."""
     pixels = thumbnails.reshape(len(thumbnails), THUMBNAIL_SIDE**2, 3)
     spread = np.max(pixels, axis=2) - np.min(pixels, axis=2)
-    return spread.max(axis=1) <= GREY_TOLERANCE
+    return spread.max(axis=1) <= GRAY_TOLERANCE
 
 
 def most_common(values: Sequence[str], shown: int) -> str:

@@ -1,6 +1,6 @@
-"""Contact sheets: small pictures with captions on one PNG, for a person to judge at a glance.
+"""Contact sheets: small images with captions on one PNG, for a person to judge at a glance.
 
-    draw_sheet(Path("sheet.png"), "Near-duplicates", [Band("2 of one picture", [Tile(image, ("1163", "Tshirts"))])])
+    draw_sheet(Path("sheet.png"), "Near-duplicates", [Band("2 of one image", [Tile(image, ("1163", "Tshirts"))])])
 
 The sheet is as wide as a page on GitHub shows it, so that captions stay readable there.
 """
@@ -19,7 +19,7 @@ from data_prep.pipeline.images import ImageReference
 WIDTH = 900
 MARGIN = 12
 GAP = 8
-PICTURE_SIDE = 139  # six in a row
+IMAGE_SIDE = 139  # six in a row
 TITLE_SIZE, HEADING_SIZE, CAPTION_SIZE = 22, 15, 12
 LINE_HEIGHT, HEADING_HEIGHT = 15, 30
 LAST_LINES = 2  # of a caption: titles are long, and differ at their end
@@ -29,7 +29,7 @@ MAX_TILES = 240  # what a person looks through, and 20 MB of pixels
 
 @dataclass(slots=True)
 class Tile:
-    """One picture.
+    """One image.
 
     caption: lines below it; the last one may wrap, all are cut where too long. alarm: draw it in a red frame.
     """
@@ -41,16 +41,16 @@ class Tile:
 
 @dataclass(slots=True)
 class Band:
-    """Pictures that belong together, below a heading; an empty heading takes no room."""
+    """Images that belong together, below a heading; an empty heading takes no room."""
 
     heading: str = ""
     tiles: list[Tile] = field(default_factory=list)
 
 
-def draw_sheet(path: Path, title: str, bands: Sequence[Band], side: int = PICTURE_SIDE) -> int:
-    """Draw the bands, side by side where they fit; returns the number of pictures drawn, at most MAX_TILES.
+def draw_sheet(path: Path, title: str, bands: Sequence[Band], side: int = IMAGE_SIDE) -> int:
+    """Draw the bands, side by side where they fit; returns the number of images drawn, at most MAX_TILES.
 
-    side: of the square in pixels that each picture is fitted into.
+    side: of the square in pixels that each image is fitted into.
     """
     placed = place_bands(first_tiles(bands), side)
     lines = max((wrapped_lines(tile, side) for _, _, band in placed for tile in band.tiles), default=0)
@@ -67,7 +67,7 @@ def draw_sheet(path: Path, title: str, bands: Sequence[Band], side: int = PICTUR
 
 
 def first_tiles(bands: Sequence[Band]) -> list[Band]:
-    """The bands up to MAX_TILES pictures."""
+    """The bands up to MAX_TILES images."""
     kept, room = [], MAX_TILES
     for band in bands:
         if room > 0 and band.tiles:
@@ -93,7 +93,7 @@ def place_bands(bands: Sequence[Band], side: int) -> list[tuple[int, int, Band]]
 
 
 def draw_band(sheet: Image.Image, draw: ImageDraw.ImageDraw, band: Band, place: tuple[int, int], side: int) -> None:
-    """One row of pictures, with its heading above it."""
+    """One row of images, with its heading above it."""
     left, top = place
     if band.heading:
         width = len(band.tiles) * (side + GAP) - GAP
@@ -105,12 +105,12 @@ def draw_band(sheet: Image.Image, draw: ImageDraw.ImageDraw, band: Band, place: 
 
 
 def draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: int, top: int, side: int) -> None:
-    """One picture, fitted and centred, with its frame and caption."""
-    picture = open_picture(tile.image, side)
-    if picture is None:
+    """One image, fitted and centred, with its frame and caption."""
+    opened = open_image(tile.image, side)
+    if opened is None:
         write(draw, (left + GAP, top + side // 2), "cannot be shown", CAPTION_SIZE, ALARM, side - 2 * GAP)
     else:
-        sheet.paste(picture, (left + (side - picture.width) // 2, top + (side - picture.height) // 2))
+        sheet.paste(opened, (left + (side - opened.width) // 2, top + (side - opened.height) // 2))
     box = (left, top, left + side - 1, top + side - 1)
     draw.rectangle(box, outline=ALARM if tile.alarm else EDGE, width=3 if tile.alarm else 1)
     top += side + 2
@@ -120,19 +120,19 @@ def draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: i
             top += LINE_HEIGHT
 
 
-def open_picture(image: ImageReference, side: int) -> Image.Image | None:
-    """The picture, as large as fits into the square, or None where it cannot be decoded."""
+def open_image(image: ImageReference, side: int) -> Image.Image | None:
+    """The image, as large as fits into the square, or None where it cannot be decoded."""
     try:
-        picture = load_image(image.read(), target_size=side)
+        opened = load_image(image.read(), target_size=side)
     except (ImageError, ValueError, OSError):
         return None
-    scale = side / max(picture.size)
-    return picture.resize([max(1, round(length * scale)) for length in picture.size], Image.Resampling.LANCZOS)
+    scale = side / max(opened.size)
+    return opened.resize([max(1, round(length * scale)) for length in opened.size], Image.Resampling.LANCZOS)
 
 
-def write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: str, width: int) -> None:
+def write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, color: str, width: int) -> None:
     """Text on one line, cut where it is wider than `width` pixels."""
-    draw.text(place, wrap(text, size, width, 1)[0], fill=colour, font=font(size))
+    draw.text(place, wrap(text, size, width, 1)[0], fill=color, font=font(size))
 
 
 def wrapped_lines(tile: Tile, side: int) -> int:

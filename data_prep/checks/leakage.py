@@ -1,6 +1,6 @@
 """Copies in a dataset: how many there are, which carry different labels, which cross the splits, and what that costs.
 
-Four kinds, from certain to probable: equal bytes, near-equal pictures (data_prep.duplicates), the dataset's own
+Four kinds, from certain to probable: equal bytes, near-equal images (data_prep.pipeline.duplicates), the dataset's own
 `group`, equal titles. Nothing here is changed; what could be done about it goes to Proposals.
 """
 
@@ -15,11 +15,11 @@ from data_prep.checks.contact_sheet import Band
 from data_prep.checks.label_errors import Predictions, accuracy_cell
 from data_prep.pipeline.build import name_groups
 from data_prep.pipeline.card import table
-from data_prep.pipeline.duplicates import group_images, normalise_title
+from data_prep.pipeline.duplicates import group_images, normalize_title
 from data_prep.pipeline.splits import STRICTEST_FIRST
 
-EXACT, NEAR, GROUP, TITLE = "equal bytes", "near-equal pictures", "equal `group`", "equal titles"
-SAME_PICTURE = (EXACT, NEAR)  # what may be left out without asking what a title or a group means
+EXACT, NEAR, GROUP, TITLE = "equal bytes", "near-equal images", "equal `group`", "equal titles"
+SAME_IMAGE = (EXACT, NEAR)  # what may be left out without asking what a title or a group means
 MAJORITY = 3 / 4  # of at least three copies: enough to propose their label for the others
 GROUPS_SHOWN = 12
 COPIES_SHOWN = 6
@@ -44,13 +44,13 @@ class Copies:
 
 def find_copies(checkup: Checkup) -> Copies:
     """Compare all images with each other."""
-    near = group_images(checkup.sha256, checkup.looks)
+    near = group_images(checkup.sha256, checkup.signatures)
     return Copies(
         {
             EXACT: [digest.hex() for digest in checkup.sha256],
             NEAR: name_groups(near, checkup.rows),
             GROUP: [row.group for row in checkup.rows],
-            TITLE: [normalise_title(row.title) for row in checkup.rows],
+            TITLE: [normalize_title(row.title) for row in checkup.rows],
         }
     )
 
@@ -73,10 +73,10 @@ def describe_copies(checkup: Checkup, copies: Copies) -> Finding:
     bands = [copies_band(checkup, group, products[group[0]]) for group in shown[:GROUPS_SHOWN]]
     lines = table(["copies by", "groups", "images in them", "largest group"], rows)
     if several:
-        lines += ["", f"{plural(several, 'group')} of near-equal pictures hold products with different titles."]
+        lines += ["", f"{plural(several, 'group')} of near-equal images hold products with different titles."]
     advice = "kept together by `group`; harmless within one split" if near else FINE
     if loose:
-        advice = f"{plural(loose, 'group')} of near-equal pictures with different `group`: prepare the dataset again"
+        advice = f"{plural(loose, 'group')} of near-equal images with different `group`: prepare the dataset again"
     count = sum(map(len, near))
     return Finding("Copies and near-duplicates", plural(count, "image"), advice, lines, "near_duplicates.png", bands)
 
@@ -91,7 +91,7 @@ def one_a_class(groups: Sequence[list[int]], labels: Sequence[str]) -> list[list
 
 def copies_band(checkup: Checkup, group: Sequence[int], titles: int) -> Band:
     """One group on the contact sheet."""
-    heading = f"{len(group)} near-equal pictures with {plural(titles, 'title')}"
+    heading = f"{len(group)} near-equal images with {plural(titles, 'title')}"
     return Band(heading, [checkup.tile(index) for index in group[:COPIES_SHOWN]])
 
 
@@ -136,7 +136,7 @@ def propose_for_conflict(checkup: Checkup, group: Sequence[int], labels: Sequenc
     for index in group:
         row = checkup.rows[index]
         if majority and labels[index] != winner:
-            reason = f"{votes} of {len(group)} near-equal pictures are {winner}: {others}"
+            reason = f"{votes} of {len(group)} near-equal images are {winner}: {others}"
             proposals.rename(row, checkup.column, winner, reason)
         elif not majority and same_bytes:
             proposals.leave_out(row, f"equal files with different labels: {others}")
@@ -180,7 +180,7 @@ def describe_leaks(checkup: Checkup, copies: Copies, proposals: Proposals) -> Fi
             cells.append(f"{len(found):,} ({len(found) / sizes[split]:.1%})" if found else "0")
             leaking.update(found)
         rows.append((kind, *cells))
-    for kind in SAME_PICTURE:
+    for kind in SAME_IMAGE:
         propose_for_leaks(checkup, copies.keys[kind], kind, proposals)
     lines = table(["copies by", *(f"{split} images with a copy in {other}" for split, other in PAIRS)], rows)
     if not leaking:
@@ -230,7 +230,7 @@ def leak_bands(checkup: Checkup, copies: Copies) -> list[Band]:
 
 
 def leak_band(checkup: Checkup, group: Sequence[int], kind: str, found: Sequence[str]) -> Band:
-    """One group on the contact sheet, a picture of each split first."""
+    """One group on the contact sheet, an image of each split first."""
     firsts = [next(index for index in group if checkup.rows[index].split == split) for split in found]
     shown = (firsts + [index for index in group if index not in firsts])[:COPIES_SHOWN]
     tiles = [checkup.tile(index, alarm=checkup.rows[index].split != found[0]) for index in shown]

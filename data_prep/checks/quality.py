@@ -71,11 +71,11 @@ def describe_left_out(checkup: Checkup) -> Finding:
     return Finding("Left out when prepared", plural(len(rejected), "row"), advice, lines if rejected else [])
 
 
-def describe_pictures(checkup: Checkup, proposals: Proposals) -> Finding:
-    """Blank and very small pictures, misnamed files and unusual modes."""
+def describe_images(checkup: Checkup, proposals: Proposals) -> Finding:
+    """Blank and very small images, misnamed files and unusual modes."""
     for index in np.flatnonzero(checkup.spread < EMPTY_SPREAD):
-        proposals.leave_out(checkup.rows[index], "empty picture: one flat colour")
-    checks = picture_checks(checkup)
+        proposals.leave_out(checkup.rows[index], "empty image: one flat colour")
+    checks = image_checks(checkup)
     rows = [(name, f"{flags.sum():,}", remark) for name, _, flags, remark in checks if flags.any()]
     lines = [
         *(table(["suspicious", "images", "remark"], rows) if rows else [f"None of {', '.join(c[0] for c in checks)}."]),
@@ -91,9 +91,9 @@ def describe_pictures(checkup: Checkup, proposals: Proposals) -> Finding:
     return Finding("Suspicious files", plural(count, "image"), advice, lines, "suspicious.png", bands)
 
 
-def picture_checks(checkup: Checkup) -> list[tuple[str, str, np.ndarray, str]]:
+def image_checks(checkup: Checkup) -> list[tuple[str, str, np.ndarray, str]]:
     """(what, in a word or two, `(n,) bool`, remark) of each check."""
-    sizes = checkup.looks.sizes
+    sizes = checkup.signatures.sizes
     files = zip(checkup.rows, checkup.formats, strict=True)
     odd = [mode for mode in checkup.modes if mode not in PLAIN_MODES]
     return [
@@ -126,35 +126,33 @@ def wrong_extension(file: str, image_format: str) -> bool:
     return bool(extension) and extension not in EXTENSIONS.get(image_format, (extension,))
 
 
-def describe_grey(checkup: Checkup) -> Finding:
-    """Pictures without colour, and what their colour labels say."""
-    grey = np.flatnonzero(checkup.grey)
-    if not len(grey):
-        return Finding("Grayscale pictures", "0 images", FINE)
-    stored = sum(checkup.modes[index] not in ("L", "LA", "1", "I", "I;16") for index in grey)
+def describe_gray(checkup: Checkup) -> Finding:
+    """Images without colour, and what their colour labels say."""
+    gray = np.flatnonzero(checkup.gray)
+    if not len(gray):
+        return Finding("Grayscale images", "0 images", FINE)
+    stored = sum(checkup.modes[index] not in ("L", "LA", "1", "I", "I;16") for index in gray)
     lines = [
-        f"{len(grey) / len(checkup.rows):.1%} of the pictures have no colour at all; {stored:,} are stored in colour."
+        f"{len(gray) / len(checkup.rows):.1%} of the images have no colour at all; {stored:,} are stored in colour."
     ]
-    colour = next((name for name in checkup.rows[0].labels if "colour" in name.lower() or "color" in name.lower()), "")
+    color = next((name for name in checkup.rows[0].labels if "colour" in name.lower() or "color" in name.lower()), "")
     advice = "keep, unless the label is about colour"
-    order = grey
-    if colour:
-        labels = checkup.labels(colour)
-        counts = Counter(labels[index] for index in grey)
+    order = gray
+    if color:
+        labels = checkup.labels(color)
+        counts = Counter(labels[index] for index in gray)
         lines += [
             "",
-            f"Their {colour}: {most_common([labels[i] for i in grey], 12)}. The rarest come first on the sheet.",
+            f"Their {color}: {most_common([labels[i] for i in gray], 12)}. The rarest come first on the sheet.",
         ]
-        order = sorted(grey, key=lambda index: (counts[labels[index]], index))
-    tiles = [
-        checkup.tile(i, checkup.rows[i].labels[colour] if colour else checkup.rows[i].title) for i in order[:TILES]
-    ]
-    return Finding("Grayscale pictures", plural(len(grey), "image"), advice, lines, "grayscale.png", [Band("", tiles)])
+        order = sorted(gray, key=lambda index: (counts[labels[index]], index))
+    tiles = [checkup.tile(i, checkup.rows[i].labels[color] if color else checkup.rows[i].title) for i in order[:TILES]]
+    return Finding("Grayscale images", plural(len(gray), "image"), advice, lines, "grayscale.png", [Band("", tiles)])
 
 
 def describe_sizes(checkup: Checkup) -> Finding:
     """Sizes and aspect ratios."""
-    sizes = checkup.looks.sizes
+    sizes = checkup.signatures.sizes
     ratio = sizes[:, 0] / sizes[:, 1]
     numbers = [
         ("width", *quantiles(sizes[:, 0], ",.0f")),
@@ -181,7 +179,7 @@ def quantiles(values: np.ndarray, form: str) -> list[str]:
 
 
 def describe_classes(checkup: Checkup) -> Finding:
-    """Counts and imbalance of each label column, and one picture a class."""
+    """Counts and imbalance of each label column, and one image a class."""
     rows = []
     for column in checkup.rows[0].labels:
         counts = train_counts(checkup, column).most_common()
@@ -245,7 +243,7 @@ def missing_classes(checkup: Checkup) -> list[str]:
 
 
 def class_examples(checkup: Checkup, counts: Sequence[tuple[str, int]]) -> list[tuple[Row, int]]:
-    """(row, count) of one picture a class: the one with the smallest hash, so that nobody chose it."""
+    """(row, count) of one image a class: the one with the smallest hash, so that nobody chose it."""
     first: dict[str, int] = {}
     for index, row in enumerate(checkup.rows):
         rival = first.setdefault(row.labels[checkup.column], index)

@@ -1,4 +1,4 @@
-"""Changed copies of pictures (rotated, flipped, scaled), made on all cores and kept on disk until they are written."""
+"""Changed copies of images (rotated, flipped, scaled), made on all cores and kept on disk until they are written."""
 
 import hashlib
 import io
@@ -133,25 +133,26 @@ def change_chunk(chunk: Sequence[CopyTask]) -> list[tuple[str, bytes]]:
 
 
 def change_task(task: CopyTask) -> tuple[str, bytes]:
-    """The key and the file of one copy. Raises ValueError that names the copy where its picture cannot be read."""
+    """The key and the file of one copy. Raises ValueError that names the copy where its image cannot be read."""
     try:
         return task.key, change(task.image.read(), task.key)
     except (ValueError, OSError) as error:
-        raise ValueError(f"cannot change {task.name}: {error}; data_prep.doctor finds such pictures") from error
+        raise ValueError(f"cannot change {task.name}: {error}; data_prep.doctor finds such images") from error
 
 
 def change(data: bytes, key: str) -> bytes:
     """A rotated, perhaps flipped, scaled copy of the same size: JPEG for a JPEG, PNG for anything else.
 
-    Edges are repeated outwards before the picture turns, so that no black corners give a copy away. The key seeds the
-    draw. Raises ImageError for a picture that cannot be read.
+    Edges are repeated outwards before the image turns, so that no black corners give a copy away. The key seeds the
+    draw. Raises ImageError for an image that cannot be read.
     """
+    import models.torchvision_cpu  # noqa: F401  before torchvision
+
     import torch
     from PIL import Image
     from torchvision.transforms import InterpolationMode, v2
 
     from app.images import load_image
-    from models import torchvision_cpu  # noqa: F401  before torchvision
 
     with Image.open(io.BytesIO(data)) as original:
         image_format = "JPEG" if original.format in JPEG_FORMATS else "PNG"

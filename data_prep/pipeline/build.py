@@ -19,7 +19,7 @@ import numpy as np
 from data_prep.pipeline import splits
 from data_prep.pipeline.corrections import Correction, Outcome, read_corrections
 from data_prep.pipeline.description import describe_dataset, kind_of, make_report
-from data_prep.pipeline.duplicates import Looks, group_images, normalise_title
+from data_prep.pipeline.duplicates import ImageSignature, group_images, normalize_title
 from data_prep.pipeline.facts import FactsCache, check_all
 from data_prep.pipeline.images import ImageFacts
 from data_prep.pipeline.schema import Options, Prepared, Report, Row, Source
@@ -133,15 +133,15 @@ def find_groups(
                 sha256.append(facts.sha256)
                 yield facts
 
-    looks = Looks.of(good_facts(), at_most=len(rows))
+    signatures = ImageSignature.of(good_facts(), at_most=len(rows))
     if not good:
         reasons = Counter(kind_of(reason) for _, reason in rejected)
         detail = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3)) or "the input is empty"
         raise ValueError(f"not one usable image: {detail}")
-    keys = [[normalise_title(row.title) for row in good], [row.group for row in good]]
-    prepared = Prepared(good, sha256, name_groups(group_images(sha256, looks, keys), good), [])
+    keys = [[normalize_title(row.title) for row in good], [row.group for row in good]]
+    prepared = Prepared(good, sha256, name_groups(group_images(sha256, signatures, keys), good), [])
     if source.merge_duplicates:
-        keep_largest(prepared, looks.sizes.prod(axis=1, dtype=np.int64), rejected)
+        keep_largest(prepared, signatures.sizes.prod(axis=1, dtype=np.int64), rejected)
     return prepared
 
 

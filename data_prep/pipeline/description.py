@@ -68,7 +68,7 @@ def describe_dataset(folder: Path, prepared: Prepared, source: Source, options: 
     """Write the card."""
     facts = {
         "pretty_name": source.name,
-        "license": source.licence,
+        "license": source.license,
         "source": source.origin,
         "fingerprint": report.fingerprint,
         "seed": options.seed,
@@ -104,7 +104,7 @@ def count_section(report: Report) -> list[str]:
 def group_section(report: Report, drop_leaks: bool) -> list[str]:
     """How many images go together."""
     lines = [
-        "Images with equal titles, equal bytes or near-equal pictures form a group, which no draw of splits tears.",
+        "Images with equal titles, equal bytes or near-equal images form a group, which no draw of splits tears.",
         "",
     ]
     lines += table(["images in the group", "groups"], sorted(report.groups.items()))

@@ -4,8 +4,8 @@ A near-duplicate has a perceptual hash (pHash, 64 bits) at most 4 bits away AND 
 correlation of at least 0.998. Both limits were set by eye on contact sheets of the Kaggle fashion images: the hash
 alone also joins shoes, ties and wallets that merely share a pose on white (157,000 pairs at 4 bits), and the thumbnail
 alone joins plain wallets of different brands. Together they find copies of one photograph, recoloured ones included
-(the shades of a lipstick), and little else. Where the areas of the two pictures differ by 10%, 0.993 is enough:
-resampling moves the thumbnail of a small picture more than a second JPEG compression does.
+(the shades of a lipstick), and little else. Where the areas of the two images differ by 10%, 0.993 is enough:
+resampling moves the thumbnail of a small image more than a second JPEG compression does.
 
 On the 39,612 Kaggle images this joins 346 sets of titles; the largest group, 95 plain wallets, spans 10 titles.
 
@@ -34,13 +34,13 @@ COMPARISONS_AT_ONCE = 1_000_000  # 8 MB of hashes: memory does not depend on the
 PAIRS_AT_ONCE = 4096
 
 
-def normalise_title(title: str) -> str:
+def normalize_title(title: str) -> str:
     """Titles that differ in case, white space or Unicode form only are the same."""
     return " ".join(unicodedata.normalize("NFKC", title).casefold().split())
 
 
 @dataclass(slots=True)
-class Looks:
+class ImageSignature:
     """What n images look like. phashes: `(n,) uint64`; thumbnails: `(n, 768) uint8`; sizes: `(n, 2)` in pixels."""
 
     phashes: np.ndarray
@@ -48,8 +48,8 @@ class Looks:
     sizes: np.ndarray
 
     @classmethod
-    def of(cls, facts: Iterable[ImageFacts], at_most: int) -> "Looks":
-        """Looks of good images, of which there are no more than `at_most`."""
+    def of(cls, facts: Iterable[ImageFacts], at_most: int) -> "ImageSignature":
+        """Signatures of good images, of which there are no more than `at_most`."""
         phashes = np.empty(at_most, np.uint64)
         thumbnails = np.empty((at_most, THUMBNAIL_BYTES), np.uint8)
         sizes = np.empty((at_most, 2), np.int32)
@@ -62,22 +62,24 @@ class Looks:
         return cls(phashes[:count], thumbnails[:count], sizes[:count])
 
 
-def group_images(sha256: Sequence[bytes], looks: Looks, shared_keys: Sequence[Sequence[str]] = ()) -> np.ndarray:
+def group_images(
+    sha256: Sequence[bytes], signatures: ImageSignature, shared_keys: Sequence[Sequence[str]] = ()
+) -> np.ndarray:
     """Group number of each image: `(n,) int64`, equal for images that must stay together.
 
     shared_keys: columns of n strings (titles, ...), where equal non-empty strings join images. Brute force over the
     hashes: n*n/2 comparisons (2 s for 40,000 images), memory proportional to n.
     """
     columns = [list(sha256), *shared_keys]
-    groups = join_equal([*map(factorise, columns), same_look(looks)], len(looks.phashes))
-    for first, second in candidate_pairs(looks.phashes):
+    groups = join_equal([*map(factorize, columns), same_signature(signatures)], len(signatures.phashes))
+    for first, second in candidate_pairs(signatures.phashes):
         for start in range(0, len(first), PAIRS_AT_ONCE):
             part = slice(start, start + PAIRS_AT_ONCE)
-            join_verified(groups, looks, first[part], second[part])
+            join_verified(groups, signatures, first[part], second[part])
     return groups
 
 
-def factorise(values: Sequence) -> np.ndarray:
+def factorize(values: Sequence) -> np.ndarray:
     """Number of each distinct value; empty values are all different."""
     numbers: dict = {}
     return np.array(
@@ -85,10 +87,10 @@ def factorise(values: Sequence) -> np.ndarray:
     )
 
 
-def same_look(looks: Looks) -> np.ndarray:
+def same_signature(signatures: ImageSignature) -> np.ndarray:
     """Number of each distinct thumbnail and hash."""
-    pairs = zip(looks.phashes.tolist(), looks.thumbnails, strict=True)
-    return factorise([hash((phash, thumbnail.tobytes())) or 1 for phash, thumbnail in pairs])
+    pairs = zip(signatures.phashes.tolist(), signatures.thumbnails, strict=True)
+    return factorize([hash((phash, thumbnail.tobytes())) or 1 for phash, thumbnail in pairs])
 
 
 def join_equal(columns: Sequence[np.ndarray], count: int) -> np.ndarray:
@@ -114,16 +116,16 @@ def candidate_pairs(phashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarra
         yield first[later] + start, second[later] + start
 
 
-def join_verified(groups: np.ndarray, looks: Looks, first: np.ndarray, second: np.ndarray) -> None:
+def join_verified(groups: np.ndarray, signatures: ImageSignature, first: np.ndarray, second: np.ndarray) -> None:
     """Merge, in place, the groups of those pairs whose thumbnails agree too."""
     apart = groups[first] != groups[second]
     first, second = first[apart], second[apart]
     if not len(first):
         return
-    areas = np.log(looks.sizes.prod(axis=1, dtype=np.int64))
+    areas = np.log(signatures.sizes.prod(axis=1, dtype=np.int64))
     resized = np.abs(areas[first] - areas[second]) > RESIZED_LOG_AREA
     needed = np.where(resized, MIN_CORRELATION_RESIZED, MIN_CORRELATION)
-    near = correlation(looks.thumbnails[first], looks.thumbnails[second]) >= needed
+    near = correlation(signatures.thumbnails[first], signatures.thumbnails[second]) >= needed
     for one, other in zip(first[near], second[near], strict=True):
         if groups[one] != groups[other]:
             groups[groups == groups[other]] = groups[one]

@@ -18,13 +18,13 @@ from PIL import Image, ImageOps
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 HEIC_STARTS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1")  # what phones write; Pillow cannot read it
 JPEG_START, JPEG_SCAN = b"\xff\xd8", b"\xff\xda"
-MAX_JPEG_SCANS = 100  # each one decodes the whole picture again: 266 KB with 4,000 take 37 s; real ones have about 10
-MAX_PIXELS = 50_000_000  # 200 MB when decoded; a larger picture is a bomb or of no use for a catalogue
+MAX_JPEG_SCANS = 100  # each one decodes the whole image again: 266 KB with 4,000 take 37 s; real ones have about 10
+MAX_PIXELS = 50_000_000  # 200 MB when decoded; a larger image is a bomb or of no use for a catalogue
 MAX_BYTES = 100_000_000
 MIN_SIDE = 8
 THUMBNAIL_SIDE = 16
 THUMBNAIL_BYTES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * 3
-HASH_SOURCE_SIDE = 512  # larger pictures are shrunk cheaply before they are hashed
+HASH_SOURCE_SIDE = 512  # larger images are shrunk cheaply before they are hashed
 BLANK_SPREAD = 2.0
 
 # Pillow's own limits are a second fence: some plugins decode before `check_size` has seen the size.
@@ -45,11 +45,11 @@ class ImageFacts:
     sha256: bytes = b""
     phash: int = 0  # 64 bits
     spread: float = 0.0  # largest standard deviation of a channel of the thumbnail, in [0, 127.5]
-    thumbnail: bytes = b""  # (16, 16, 3) uint8, the whole picture squeezed
+    thumbnail: bytes = b""  # (16, 16, 3) uint8, the whole image squeezed
 
     @property
     def is_blank(self) -> bool:
-        """True when the picture is one flat colour."""
+        """True when the image is one flat colour."""
         return not self.reason and self.spread < BLANK_SPREAD
 
 
@@ -150,7 +150,7 @@ def check_image(data: bytes) -> ImageFacts:
 
 
 def size_problem(width: int, height: int) -> str:
-    """Why a picture of this size is refused, or an empty string."""
+    """Why an image of this size is refused, or an empty string."""
     if min(width, height) < MIN_SIDE:
         return f"too small: {width}x{height} pixels, at least {MIN_SIDE}x{MIN_SIDE} are needed"
     if width * height > MAX_PIXELS:
@@ -194,7 +194,7 @@ def describe(image: Image.Image, data: bytes) -> ImageFacts:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture as a person sees it: upright, 16 bits scaled to 8, transparency on white, in RGB."""
+    """The image as a person sees it: upright, 16 bits scaled to 8, transparency on white, in RGB."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float32)

@@ -15,7 +15,7 @@ class Row:
 
     file: its name in the input, as rejected.csv and the image's path show it. labels: one string a label column.
     split: train, validation or test where the source has fixed splits (empty then means train). group: rows with an
-    equal, non-empty key stay together, whatever the pictures look like. extra: values of the source's own columns.
+    equal, non-empty key stay together, whatever the images look like. extra: values of the source's own columns.
     reject: the source already knows why this row must be left out; `kind: detail`, counted by kind.
     """
 
@@ -57,7 +57,7 @@ class Source:
 
     name: str
     origin: str
-    licence: str
+    license: str
     label_columns: Sequence[str] = ("label",)
     stratify_by: str = "label"
     levels: Sequence[str] = ()

@@ -1,4 +1,4 @@
-"""Where the addresses of pictures come from: a list, a web page, a search engine's result pages."""
+"""Where the addresses of images come from: a list, a web page, a search engine's result pages."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from data_prep.scraping.fetch import Answer, Fetcher, opts_out
 from data_prep.scraping.public_network import FetchError
 
 ADDRESS_COLUMNS = ("url", "address", "image_url")
-# Lazy pages keep the real picture in data-*, and srcset offers larger ones than src.
+# Lazy pages keep the real image in data-*, and srcset offers larger ones than src.
 AUTO_ATTRIBUTES = ("data-srcset", "srcset", "data-src", "src", "href")
 MAX_LIST_BYTES = 100_000_000
 MAX_PAGE_BYTES = 5_000_000
@@ -28,7 +28,7 @@ class Candidate:
     address: str
     label: str = ""
     page: str = ""
-    licence: str = ""
+    license: str = ""
     problem: str = ""
 
 
@@ -88,16 +88,16 @@ def read_page(answer: Answer, selector: str, attribute: str) -> Iterator[Candida
     if opts_out(robots):
         yield Candidate(answer.url, problem="owner does not allow machine learning: meta robots")
         return
-    base_tag, licence_tag = soup.select_one("base[href]"), soup.select_one("[rel~=license][href]")
+    base_tag, license_tag = soup.select_one("base[href]"), soup.select_one("[rel~=license][href]")
     base = absolute(answer.url, base_tag["href"]) if base_tag else answer.url
-    licence = absolute(base, licence_tag["href"]) if licence_tag else ""
+    license = absolute(base, license_tag["href"]) if license_tag else ""
     elements = soup.select(selector)
     if not elements:
         yield Candidate(answer.url, problem=f"no element matches: {selector!r}")
     for element in elements:
         address = find_address(element, attribute)
         if address:
-            yield Candidate(absolute(base, address), page=answer.url, licence=licence)
+            yield Candidate(absolute(base, address), page=answer.url, license=license)
         else:
             yield Candidate(answer.url, problem=f"element without an address: <{element.name}> in {attribute!r}")
 
@@ -122,7 +122,7 @@ def charset(content_type: str) -> str | None:
 
 
 def find_address(element, attribute: str) -> str:
-    """The address in an element's attribute; in a srcset, the largest picture. Empty when there is none."""
+    """The address in an element's attribute; in a srcset, the largest image. Empty when there is none."""
     for name in AUTO_ATTRIBUTES if attribute == "auto" else (attribute,):
         value = str(element.get(name) or "").strip()
         if name.endswith("srcset"):

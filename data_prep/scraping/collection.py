@@ -1,4 +1,4 @@
-"""The folder that scraped pictures go to, with its lists: sources.csv and rejected.csv."""
+"""The folder that scraped images go to, with its lists: sources.csv and rejected.csv."""
 
 import csv
 import hashlib
@@ -21,7 +21,7 @@ REJECTED_COLUMNS = ("file", "reason", "retry")
 
 
 class Collection:
-    """OUTPUT with its pictures, sources.csv and rejected.csv. Whenever it is stopped, what it holds is whole."""
+    """OUTPUT with its images, sources.csv and rejected.csv. Whenever it is stopped, what it holds is whole."""
 
     def __init__(self, output: Path):
         """Raises ValueError when another run uses the folder or a list in it has other columns."""
@@ -30,7 +30,7 @@ class Collection:
         self._partial = output / ".scrape.partial"
         self._lock = FileLock(output / ".scrape.lock")
         self.files: dict[str, str] = {}  # sha256 -> file
-        self.counts: Counter = Counter()  # label -> pictures
+        self.counts: Counter = Counter()  # label -> images
         self._taken: set[str] = set()
         self._rejected: dict[str, dict[str, str]] = {}
 
@@ -84,12 +84,12 @@ class Collection:
         append_row(self.rejected_path, REJECTED_COLUMNS, row)
         return "rejected"
 
-    def save(self, address: str, candidate: Candidate, label: str, licence: str, data: bytes, suffix: str) -> str:
-        """Write a picture under its final name, then its row; a picture that is there already gets only a row."""
+    def save(self, address: str, candidate: Candidate, label: str, license: str, data: bytes, suffix: str) -> str:
+        """Write an image under its final name, then its row; an image that is there already gets only a row."""
         sha256 = hashlib.sha256(data).hexdigest()
         file = self.files.get(sha256)
         if file and Path(file).parent.name != label:
-            return self.reject(address, f"same picture under another label: {file}", final=True)
+            return self.reject(address, f"same image under another label: {file}", final=True)
         status = "duplicate" if file else "saved"
         if not file:
             file = f"{label}/{sha256[:NAME_LENGTH]}{suffix}"
@@ -99,7 +99,7 @@ class Collection:
             "address": address,
             "page": shown(candidate.page),
             "label": label,
-            "licence": shown(licence),
+            "licence": shown(license),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "sha256": sha256,
             "file": file,

@@ -1,9 +1,9 @@
-"""Pictures in .zip and .tar archives, read in place: nothing is unpacked to disk.
+"""Images in .zip and .tar archives, read in place: nothing is unpacked to disk.
 
     for name, source in find_members("shop.zip", left_out=Counter()):  # ("shop.zip/shoes/1.jpg", bytes or a function)
 
 The name of a member is only shown, never used as a path. A bomb costs its own row: no more than app.images.MAX_BYTES
-of a member are unpacked, and only if it starts like a picture. The members of .zip and of plain .tar are read when
+of a member are unpacked, and only if it starts like an image. The members of .zip and of plain .tar are read when
 their turn comes, by whoever needs them, in another process too; those of .tar.gz in their order, as they are found.
 """
 
@@ -28,12 +28,12 @@ from inference.readers.find import HEAD_BYTES, Input, is_wanted
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
 DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 OPEN_ARCHIVES = 8
-MAX_RATIO, MAX_HARMLESS = 100, 2**30  # pictures hardly shrink: a tar that claims to grow so far is a bomb
+MAX_RATIO, MAX_HARMLESS = 100, 2**30  # images hardly shrink: a tar that claims to grow so far is a bomb
 ENCRYPTED = 0x1
 
 
 def find_members(name: str, left_out: Counter, file: BinaryIO | None = None) -> Iterator[Input]:
-    """The pictures in an archive, in its order. A damaged archive is a row with that error, after what was readable.
+    """The images in an archive, in its order. A damaged archive is a row with that error, after what was readable.
 
     file: the opened archive, seekable, where `name` is no path of this machine.
     """
@@ -84,7 +84,7 @@ class ZipMember:
             raise ImageError("encrypted in its archive")
         try:
             with open_zip(self.place, self.stamp).open(self.member) as stream:
-                return read_picture(stream, self.member.file_size)
+                return read_image(stream, self.member.file_size)
         except ImageError:
             raise
         except (*DAMAGED, NotImplementedError, RuntimeError) as error:  # RuntimeError: a decompressor that is missing
@@ -102,11 +102,11 @@ class FilePart:
     def __call__(self) -> bytes:
         with open(self.path, "rb") as file:
             file.seek(self.offset)
-            return read_picture(file, self.size)
+            return read_image(file, self.size)
 
 
-def read_picture(stream: BinaryIO, size: int) -> bytes:
-    """The bytes of a member that starts like a picture; of anything else only the start, for its reader to refuse."""
+def read_image(stream: BinaryIO, size: int) -> bytes:
+    """The bytes of a member that starts like an image; of anything else only the start, for its reader to refuse."""
     if size > MAX_BYTES:
         raise ImageError(f"too large ({size / 2**20:.0f} MiB, at most {MAX_BYTES / 2**20:.0f})")
     head = stream.read(min(size, HEAD_BYTES))
@@ -139,7 +139,7 @@ def find_in_tar(name: str, left_out: Counter, file: BinaryIO | None) -> Iterator
 def read_tar_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | ImageError:
     """Its bytes, now: a compressed archive can be read from front to back only."""
     try:
-        return read_picture(archive.extractfile(member), member.size)
+        return read_image(archive.extractfile(member), member.size)
     except ImageError as error:
         return error
 

@@ -1,9 +1,9 @@
-"""Find the pictures behind the arguments of a command: files, folders, lists, tables, archives, object stores, `-`.
+"""Find the images behind the arguments of a command: files, folders, lists, tables, archives, object stores, `-`.
 
     for name, source in find_images(["shirt.jpg", "photos/", "@more.txt", "shop.zip"], left_out=Counter()):
 
-No picture is opened here, and the bytes in an archive are fetched by whoever reads them, so it costs no memory to have
-millions. A file that turns out to be no picture is found out by its reader. inference/readers/archive.py, inference/readers/table.py and inference/readers/object_store.py
+No image is opened here, and the bytes in an archive are fetched by whoever reads them, so it costs no memory to have
+millions. A file that turns out to be no image is found out by its reader. inference/readers/archive.py, inference/readers/table.py and inference/readers/object_store.py
 know the kinds of containers; each is imported when an argument needs it.
 """
 
@@ -23,10 +23,10 @@ IMAGE_SUFFIXES = (
 TABLE_SUFFIXES = (".csv", ".parquet")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 STANDARD_INPUT = "-"
-HEAD_BYTES = 64  # enough to tell a picture from a list of paths
+HEAD_BYTES = 64  # enough to tell an image from a list of paths
 
 Source = str | bytes | Callable[[], bytes] | ImageError
-Input = tuple[str, Source]  # the name to show, and the picture or why there is none
+Input = tuple[str, Source]  # the name to show, and the image or why there is none
 
 
 class InputError(ValueError):
@@ -34,7 +34,7 @@ class InputError(ValueError):
 
 
 def find_images(arguments: Iterable[str], left_out: Counter, image_column: str | None = None) -> Iterator[Input]:
-    """The pictures behind the arguments, in a fixed order, found as they are asked for.
+    """The images behind the arguments, in a fixed order, found as they are asked for.
 
     left_out: counts, by kind, what lies in folders and archives and is not looked at.
     image_column: the column of a table that holds paths or bytes; None for the first with a usual name.
@@ -53,7 +53,7 @@ def find_images(arguments: Iterable[str], left_out: Counter, image_column: str |
 
 
 def find_local(path: str, left_out: Counter, image_column: str | None) -> Iterator[Input]:
-    """The pictures behind one path of this machine."""
+    """The images behind one path of this machine."""
     if os.path.isdir(path):
         yield from walk(path, left_out)
     elif is_table(path):
@@ -104,7 +104,7 @@ def check_arguments(arguments: list[str], image_column: str | None = None) -> No
         if argument == STANDARD_INPUT:
             if sys.stdin is None or sys.stdin.isatty():
                 raise InputError(
-                    "- reads standard input, which is a terminal: pipe a picture or a list of paths into it"
+                    "- reads standard input, which is a terminal: pipe an image or a list of paths into it"
                 )
         elif is_list(argument):
             check_list(argument)
@@ -136,24 +136,24 @@ def read_list(argument: str) -> Iterator[str]:
 
 
 def read_standard_input(stream: BufferedReader, left_out: Counter, image_column: str | None) -> Iterator[Input]:
-    """One picture if it starts like one, else a list of paths, one a line, taken as they arrive."""
+    """One image if it starts like one, else a list of paths, one a line, taken as they arrive."""
     head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]  # a whole read would wait for a list that is typed
     if not head:
         yield STANDARD_INPUT, ImageError("standard input is empty")
-    elif is_picture(head):
+    elif is_image(head):
         yield STANDARD_INPUT, stream.read(MAX_BYTES + 1)
     else:
         lines = (os.fsdecode(line).rstrip("\r\n") for line in stream)
         yield from find_listed(filter(str.strip, lines), left_out, image_column)
 
 
-def is_picture(head: bytes) -> bool:
+def is_image(head: bytes) -> bool:
     """A list of paths may start with BM or II, like a BMP or TIFF, but has no control characters."""
     return looks_like_image(head) and any(byte < 32 and byte not in b"\t\r\n" for byte in head)
 
 
 def walk(folder: str, left_out: Counter) -> Iterator[Input]:
-    """Sorted, so that two runs agree. A folder that is unreadable or has no picture is a row with that error."""
+    """Sorted, so that two runs agree. A folder that is unreadable or has no image is a row with that error."""
     found = False
     unreadable: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=unreadable.append):
@@ -171,7 +171,7 @@ def walk(folder: str, left_out: Counter) -> Iterator[Input]:
 
 
 def is_wanted(name: str, left_out: Counter) -> bool:
-    """Whether a file's name ends like a picture's; if not it is counted in `left_out`."""
+    """Whether a file's name ends like an image's; if not it is counted in `left_out`."""
     suffix = os.path.splitext(name)[1].lower()
     if suffix in IMAGE_SUFFIXES:
         return True

@@ -1,4 +1,4 @@
-"""Pictures in an object store, through fsspec: s3://bucket/folder, gs://bucket/shop.tar, hf://datasets/me/shoes.
+"""Images in an object store, through fsspec: s3://bucket/folder, gs://bucket/shop.tar, hf://datasets/me/shoes.
 
     for name, source in find_remote("s3://bucket/photos", left_out=Counter()):
 
@@ -28,13 +28,13 @@ TIMEOUTS = {  # or a machine without a network would wait for minutes
     "s3": {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3}}},
     "gs": {"timeout": 30},
 }
-READERS = 16  # pictures that are on their way at the same time
+READERS = 16  # images that are on their way at the same time
 REASON_LENGTH = 200
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """Called, it fetches the bytes of a picture. Raises ImageError."""
+    """Called, it fetches the bytes of an image. Raises ImageError."""
 
     filesystem: "AbstractFileSystem"
     path: str
@@ -76,7 +76,7 @@ def open_store(address: str) -> tuple["AbstractFileSystem", str]:
     scheme = address.partition("://")[0]
     if scheme not in PACKAGES:
         known = ", ".join(f"{name}://" for name in PACKAGES)
-        raise InputError(f"{address}: pictures are not fetched from {scheme}://; the stores that work are {known}")
+        raise InputError(f"{address}: images are not fetched from {scheme}://; the stores that work are {known}")
     try:
         import fsspec
 
@@ -88,7 +88,7 @@ def open_store(address: str) -> tuple["AbstractFileSystem", str]:
 
 
 def find_remote(address: str, left_out: Counter, image_column: str | None = None) -> Iterator[Input]:
-    """The pictures at an address: one file, an archive, a parquet table, or all below a folder."""
+    """The images at an address: one file, an archive, a parquet table, or all below a folder."""
     filesystem, path = open_store(address)
     try:
         if filesystem.isdir(path) and not (is_table(address) or is_archive(address)):
@@ -127,7 +127,7 @@ def walk_store(filesystem: "AbstractFileSystem", address: str, root: str, left_o
 
 
 def fetch_ahead(inputs: Iterable[Input]) -> Iterator[Input]:
-    """The same pictures, with those of a store on their way before they are asked for: a request takes 20-200 ms."""
+    """The same images, with those of a store on their way before they are asked for: a request takes 20-200 ms."""
     ahead: deque[Input] = deque()
     with ThreadPoolExecutor(READERS) as pool:
         try:

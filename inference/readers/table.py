@@ -1,4 +1,4 @@
-"""Pictures that a table names: .csv with a column of paths, .parquet with a column of paths or of bytes.
+"""Images that a table names: .csv with a column of paths, .parquet with a column of paths or of bytes.
 
     for name, source in read_images("catalogue.csv", column=None):
 
@@ -17,12 +17,12 @@ from inference.readers.find import Input, InputError
 
 USUAL_COLUMNS = ("image_path", "image", "path", "file", "file_name", "filename", "image_file", "picture")
 SEPARATORS = ",;\t|"
-ROWS_AT_ONCE = 16  # pictures of a parquet file in memory at the same time, beside the batches
+ROWS_AT_ONCE = 16  # images of a parquet file in memory at the same time, beside the batches
 READ_BYTES = 2**20
 
 
 def check_table(path: str, column: str | None, file: BinaryIO | None = None) -> str:
-    """The column with the pictures. Raises InputError where the table cannot be read or has no such column."""
+    """The column with the images. Raises InputError where the table cannot be read or has no such column."""
     if file is None and not os.path.isfile(path):
         raise InputError(f"there is no table {path!r}")
     try:
@@ -37,7 +37,7 @@ def check_table(path: str, column: str | None, file: BinaryIO | None = None) -> 
 
 
 def read_images(path: str, column: str | None, file: BinaryIO | None = None) -> Iterator[Input]:
-    """One picture a row, in the order of the table. Raises InputError as check_table."""
+    """One image a row, in the order of the table. Raises InputError as check_table."""
     column = check_table(path, column, file)
     if is_parquet(path):
         yield from read_parquet(path, column, file)
@@ -46,7 +46,7 @@ def read_images(path: str, column: str | None, file: BinaryIO | None = None) -> 
         if line.problem:
             yield f"{path}#{line.number}", ImageError(line.problem)
         else:
-            yield picture_at(path, line.cells[column], f"{path}#{line.number}")
+            yield image_at(path, line.cells[column], f"{path}#{line.number}")
 
 
 def read_parquet(path: str, column: str, file: BinaryIO | None) -> Iterator[Input]:
@@ -58,23 +58,23 @@ def read_parquet(path: str, column: str, file: BinaryIO | None) -> Iterator[Inpu
 
 
 def from_cell(table: str, value: object, row: str) -> Input:
-    """row: the name of a picture that has no other."""
+    """row: the name of an image that has no other."""
     if isinstance(value, dict):
         name, value = value.get("path"), value.get("bytes") or value.get("path")
         row = name if isinstance(name, str) and name else row
     if isinstance(value, bytes):
         return row, value
     if value is None or isinstance(value, str):
-        return picture_at(table, value or "", row)
-    return row, ImageError(f"a {type(value).__name__} in the column of pictures; it must hold paths or bytes")
+        return image_at(table, value or "", row)
+    return row, ImageError(f"a {type(value).__name__} in the column of images; it must hold paths or bytes")
 
 
-def picture_at(table: str, value: str, row: str) -> Input:
-    """The picture at a path in a table, relative to its folder. row: the name to show where there is no path."""
+def image_at(table: str, value: str, row: str) -> Input:
+    """The image at a path in a table, relative to its folder. row: the name to show where there is no path."""
     if not value:
         return row, ImageError("no path in this row")
     if "://" in value:
-        return value, ImageError("an address in a table is not fetched: download the pictures first")
+        return value, ImageError("an address in a table is not fetched: download the images first")
     if "://" in table:
         return value, ImageError("a path in a table on a network cannot be followed: put the bytes into the table")
     path = os.path.join(os.path.dirname(table), value)

@@ -1,4 +1,4 @@
-"""One fold of one recipe: trained by train.py --folds --fold, then asked about the pictures that it did not see."""
+"""One fold of one recipe: trained by train.py --folds --fold, then asked about the images that it did not see."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -24,9 +24,9 @@ PROTOCOL = (
 def train_fold(
     arguments: Sequence[str], dataset: Path, size: int, folds: int, fold: int, test_views: bool, folder: Path
 ) -> dict[str, np.ndarray]:
-    """`ids` (rows,) of the held-out pictures and `logits` (views, rows, classes) float32 about them.
+    """`ids` (rows,) of the held-out images and `logits` (views, rows, classes) float32 about them.
 
-    arguments: of train.py. test_views: all of inference.views, else the picture and its mirror image.
+    arguments: of train.py. test_views: all of inference.views, else the image and its mirror image.
     """
     more = ["--dataset", str(dataset), "--image_size", str(size), "--folds", str(folds), "--fold", str(fold)]
     run_training([*arguments, *PROTOCOL, *more, "--output_dir", str(folder)], folder)
@@ -56,13 +56,13 @@ def logged(folder: Path) -> Iterator[None]:
 
 
 def pooled_pixels(dataset: Path, size: int) -> np.ndarray:
-    """The pictures that the folds are cut from, in the order of training/cross_validation.py: (rows, size, size, 3) uint8."""
+    """The images that the folds are cut from, in the order of training/cross_validation.py: (rows, size, size, 3) uint8."""
     splits, cache = DatasetDict.load_from_disk(dataset), dataset / "cache"
     return np.concatenate([cached_pixels(splits[name], size, cache) for name in POOLED])
 
 
 def rows_of(dataset: Path, ids: Sequence[str]) -> list[int]:
-    """Where in pooled_pixels the pictures of these ids are."""
+    """Where in pooled_pixels the images of these ids are."""
     splits = DatasetDict.load_from_disk(dataset)
     row_of = {identity: row for row, identity in enumerate(i for name in POOLED for i in splits[name]["id"])}
     return [row_of[identity] for identity in ids]

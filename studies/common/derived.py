@@ -1,8 +1,8 @@
-"""Prepared datasets made from prepared ones for a study: other splits, groups or labels, the same pictures.
+"""Prepared datasets made from prepared ones for a study: other splits, groups or labels, the same images.
 
     derive(Path("data/slash"), Path("runs/studies/slash8/pages"), make_splits)
 
-Such a folder reads like any that a data_prep module wrote. It keeps the fingerprint of the source, whose pictures it
+Such a folder reads like any that a data_prep module wrote. It keeps the fingerprint of the source, whose images it
 holds, and is made again when that has changed.
 """
 

@@ -1,4 +1,4 @@
-"""Logits and features of a trained folder for decoded pictures, without its ONNX graph, which takes longer to write.
+"""Logits and features of a trained folder for decoded images, without its ONNX graph, which takes longer to write.
 
 model = Network(Path("runs/mobilenet_v2"))
 logits = model.logits(pixels)          # pixels: (rows, size, size, 3) uint8
@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForImageClassification
 
 from app.classifier import TTA_CORNERS, TTA_SCALE
-from models.registry import head_of, normalisation_of
+from models.registry import head_of, normalization_of
 from train import bf16_is_fast
 
 BATCH = 64
@@ -25,7 +25,7 @@ class Network:
         model = AutoModelForImageClassification.from_pretrained(folder)
         self.device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)
-        self.mean, self.std = (torch.tensor(each).view(1, 3, 1, 1).to(self.device) for each in normalisation_of(folder))
+        self.mean, self.std = (torch.tensor(each).view(1, 3, 1, 1).to(self.device) for each in normalization_of(folder))
         self.labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
 
     @torch.inference_mode()
@@ -50,8 +50,8 @@ class Network:
         """Normalised (batch, 3, height, width) float32 on the model's device."""
         for start in range(0, len(pixels), BATCH):
             batch = torch.from_numpy(np.array(pixels[start : start + BATCH])).to(self.device)
-            normalised = (batch.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-            yield normalised.contiguous(memory_format=torch.channels_last)
+            normalized = (batch.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+            yield normalized.contiguous(memory_format=torch.channels_last)
 
     def _answer(self, batch: torch.Tensor) -> torch.Tensor:
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=bf16_is_fast()):
@@ -59,14 +59,14 @@ class Network:
 
 
 def larger_size(size: int) -> int:
-    """The side of the pictures that the crops of `views` are cut from."""
+    """The side of the images that the crops of `views` are cut from."""
     return round(TTA_SCALE * size)
 
 
 def views(pixels: np.ndarray, larger: np.ndarray) -> Iterator[np.ndarray]:
-    """The picture and its mirror image, then crops and theirs, as predict.py --tta makes them.
+    """The image and its mirror image, then crops and theirs, as predict.py --tta makes them.
 
-    pixels: (rows, size, size, 3) uint8; larger: the same pictures with the side larger_size(size).
+    pixels: (rows, size, size, 3) uint8; larger: the same images with the side larger_size(size).
     """
     size, spare = pixels.shape[1], larger.shape[1] - pixels.shape[1]
     places = [(round(x * spare), round(y * spare)) for x, y in TTA_CORNERS]

@@ -1,11 +1,11 @@
 """Classifiers on the features of weights that are not trained further: a linear layer, and nearest neighbours.
 
-logits = held_out_logits(embeddings, truth, fold_of)     # each picture's from the folds that did not hold it
+logits = held_out_logits(embeddings, truth, fold_of)     # each image's from the folds that did not hold it
 weight, bias = linear_layer(embeddings, truth)           # for the network that gave the features
 model = with_layer("pretrained/lite2", names, 260, weight, bias)
 
-embeddings: (views, rows, dim) float32, such as a picture's and its mirror image's. Fitted to the end, with no step size
-to choose and no epoch to stop at; on a few hundred pictures that is worth more than moving the features.
+embeddings: (views, rows, dim) float32, such as an image's and its mirror image's. Fitted to the end, with no step size
+to choose and no epoch to stop at; on a few hundred images that is worth more than moving the features.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from transformers import PreTrainedModel
 from models.registry import head_of
 from models.warm_start import start_model
 
-NEIGHBOURS = 5
-INVERSE_REGULARISATION = 10.0
-NEVER = -30.0  # logit of a class that no training picture has
+NEIGHBORS = 5
+INVERSE_REGULARIZATION = 10.0
+NEVER = -30.0  # logit of a class that no training image has
 
 
 def linear_layer(embeddings: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weight (classes, dim) and bias (classes,) float64 of logistic regression, rare classes counting as much."""
     length = np.linalg.norm(embeddings, axis=-1).mean()
-    regression = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=3000, class_weight="balanced")
+    regression = LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=3000, class_weight="balanced")
     regression.fit(np.concatenate(embeddings) / length, np.tile(truth, len(embeddings)))
     coefficients, intercepts = regression.coef_ / length, regression.intercept_
     if len(regression.classes_) == 2:  # scikit-learn then keeps the difference of the two
@@ -51,7 +51,7 @@ def with_layer(source: str, labels: Sequence[str], size: int, weight: np.ndarray
 
 
 def held_out_logits(embeddings: np.ndarray, truth: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
-    """(2, rows, classes) float32, of the picture and of its mirror image."""
+    """(2, rows, classes) float32, of the image and of its mirror image."""
     logits = np.full((*embeddings.shape[:2], truth.max() + 1), NEVER, dtype=np.float32)
     for fold in np.unique(fold_of):
         held = fold_of == fold
@@ -60,13 +60,13 @@ def held_out_logits(embeddings: np.ndarray, truth: np.ndarray, fold_of: np.ndarr
     return logits
 
 
-def held_out_neighbours(embeddings: np.ndarray, truth: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
-    """(rows, classes) float64: the classes' shares among the nearest pictures of other folds by cosine."""
+def held_out_neighbors(embeddings: np.ndarray, truth: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
+    """(rows, classes) float64: the classes' shares among the nearest images of other folds by cosine."""
     views = [normalize(view.astype(np.float64)) for view in embeddings]
     shares = np.zeros((len(truth), truth.max() + 1))
     for fold in np.unique(fold_of):
         held = fold_of == fold
-        classifier = KNeighborsClassifier(NEIGHBOURS, weights="distance", metric="cosine")
+        classifier = KNeighborsClassifier(NEIGHBORS, weights="distance", metric="cosine")
         classifier.fit(np.vstack([view[~held] for view in views]), np.tile(truth[~held], len(views)))
         answers = np.mean([classifier.predict_proba(view[held]) for view in views], axis=0)
         shares[np.ix_(held, classifier.classes_)] = answers

@@ -1,4 +1,4 @@
-"""What the pages of both studies are made of: figures with intervals, tables, a picture of a matrix."""
+"""What the pages of both studies are made of: figures with intervals, tables, an image of a matrix."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ def percent(score: dict | None) -> str:
 
 def per_class_table(scores: dict) -> list[str]:
     """Precision, recall and F1 of each class as lines of Markdown; scores: of scoring.score."""
-    header = ["class", "pictures", "precision", "recall", "F1"]
+    header = ["class", "images", "precision", "recall", "F1"]
     rows = (
         [name, one["images"], percent(one["precision"]), percent(one["recall"]), percent(one["f1"])]
         for name, one in scores["per_class"].items()
@@ -52,12 +52,12 @@ def confusions(predicted: np.ndarray, truth: np.ndarray, names: Sequence[str], c
 
 
 def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, path: Path) -> None:
-    """A picture of a matrix of accuracies (rows, columns) float in [0, 1]; nan: not measured."""
+    """An image of a matrix of accuracies (rows, columns) float in [0, 1]; nan: not measured."""
     figure, axes = plt.subplots(figsize=(2.2 + 1.7 * len(columns), 1.6 + 0.9 * len(rows)))
     axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row, column in np.argwhere(~np.isnan(values)):
-        colour = "white" if values[row, column] > 0.5 else "black"
-        axes.text(column, row, f"{100 * values[row, column]:.1f}", ha="center", va="center", color=colour)
+        color = "white" if values[row, column] > 0.5 else "black"
+        axes.text(column, row, f"{100 * values[row, column]:.1f}", ha="center", va="center", color=color)
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xlabel("scored on")

@@ -1,8 +1,8 @@
-"""Adapt a trained network to other pictures without a label: SHOT (Liang et al. 2020), https://arxiv.org/abs/2002.08546.
+"""Adapt a trained network to other images without a label: SHOT (Liang et al. 2020), https://arxiv.org/abs/2002.08546.
 
     adapt(Path("runs/kaggle_phone"), pixels, classes=[0, 1, 2], steps=200, seed=42, output=Path("runs/adapted"))
 
-The head stays; the features move until every picture gets a sure answer while the answers together keep using all
+The head stays; the features move until every image gets a sure answer while the answers together keep using all
 classes. Labels that each epoch takes from the nearest class mean of the features keep the clusters together.
 """
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from app.model_files import PREPROCESSOR_FILE
-from models.registry import head_of, normalisation_of
+from models.registry import head_of, normalization_of
 from studies.common.network import Network, softmax
 from train import bf16_is_fast
 from training.augment.batch import batch_transforms
@@ -27,7 +27,7 @@ ROUNDS = 2  # of class means and labels from them
 
 
 def adapt(source: Path, pixels: np.ndarray, classes: list[int], steps: int, seed: int, output: Path) -> None:
-    """Write the model of `source`, adapted to the pictures, into the folder `output`.
+    """Write the model of `source`, adapted to the images, into the folder `output`.
 
     pixels: (rows, size, size, 3) uint8. classes: numbers of the classes that may occur among them.
     """
@@ -38,7 +38,7 @@ def adapt(source: Path, pixels: np.ndarray, classes: list[int], steps: int, seed
     moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(moving, lr=LEARNING_RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    change, _ = batch_transforms("basic", *normalisation_of(str(source)))
+    change, _ = batch_transforms("basic", *normalization_of(str(source)))
     for rows, labels in batches(network, pixels, classes, steps, seed):
         images = change(torch.from_numpy(pixels[rows]).permute(0, 3, 1, 2)).contiguous(
             memory_format=torch.channels_last
@@ -62,7 +62,7 @@ def batches(
     generator, step = np.random.default_rng(seed), 0
     while step < steps:
         network.model.eval()
-        labels = labels_by_nearness(network.embeddings(pixels), softmax(network.logits(pixels)[:, classes]))
+        labels = labels_by_similarity(network.embeddings(pixels), softmax(network.logits(pixels)[:, classes]))
         for rows in np.array_split(generator.permutation(len(pixels)), max(1, len(pixels) // BATCH))[: steps - step]:
             yield rows, labels[rows]
             step += 1
@@ -79,7 +79,7 @@ def entropy(probabilities: torch.Tensor) -> torch.Tensor:
     return -(probabilities * probabilities.clamp_min(1e-8).log()).sum(dim=-1)
 
 
-def labels_by_nearness(embeddings: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def labels_by_similarity(embeddings: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """(rows,) the class whose mean is nearest by cosine; the means are of all rows, weighted by `probabilities`."""
     features = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     weights = probabilities

@@ -1,8 +1,8 @@
-"""Test-time adaptation of BatchNorm to other pictures than those of training, without a label (Schneider et al. 2020).
+"""Test-time adaptation of BatchNorm to other images than those of training, without a label (Schneider et al. 2020).
 
     logits = adapted_logits(network, pixels)
 
-https://arxiv.org/abs/2006.16971. A network's statistics of its training pictures are mixed with those of the new ones.
+https://arxiv.org/abs/2006.16971. A network's statistics of its training images are mixed with those of the new ones.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ import torch
 
 from studies.common.network import Network
 
-PRIOR = 256  # how many pictures the statistics of training count as; chosen before any score was known
+PRIOR = 256  # how many images the statistics of training count as; chosen before any score was known
 
 
 def adapted_logits(network: Network, pixels: np.ndarray, prior: int = PRIOR) -> np.ndarray:
-    """Logits (rows, labels) with statistics of which rows / (rows + prior) come from these very pictures.
+    """Logits (rows, labels) with statistics of which rows / (rows + prior) come from these very images.
 
     pixels: (rows, height, width, 3) uint8. The network keeps the new statistics. Raises ValueError where it has no
     BatchNorm.

@@ -1,10 +1,10 @@
-"""Sort pictures of another kind into classes without a label, by clusters of features that were trained on neither.
+"""Sort images of another kind into classes without a label, by clusters of features that were trained on neither.
 
-    sort_pictures(Path("runs/kaggle_phone"), "pretrained/efficientnet_lite2", few, photos, 224, Path("runs/clustered"))
+    sort_images(Path("runs/kaggle_phone"), "pretrained/efficientnet_lite2", few, photos, 224, Path("runs/clustered"))
 
-Two networks that err differently say what each picture may be: one trained on the catalogue, and a linear layer on
-ImageNet features that stayed as they were. Their mean answer gives the first class means among the pictures' own
-features; the nearest mean is each picture's label (as in SHOT, adaptation.py), which a linear layer then learns.
+Two networks that err differently say what each image may be: one trained on the catalogue, and a linear layer on
+ImageNet features that stayed as they were. Their mean answer gives the first class means among the images' own
+features; the nearest mean is each image's label (as in SHOT, adaptation.py), which a linear layer then learns.
 """
 
 from pathlib import Path
@@ -12,36 +12,36 @@ from pathlib import Path
 import numpy as np
 from datasets import DatasetDict
 
-from models.registry import normalisation_of
+from models.registry import normalization_of
 from studies.common.network import Network, softmax
 from studies.common.probe import linear_layer, with_layer
-from studies.domain_gap.adaptation import labels_by_nearness
+from studies.domain_gap.adaptation import labels_by_similarity
 from studies.domain_gap.data import Source
 from training.image_dataset import cached_pixels
 from training.model_card import write_preprocessor
 
 
-def sort_pictures(trained: Path, weights: str, catalogue: Path, photos: Source, size: int, output: Path) -> None:
+def sort_images(trained: Path, weights: str, catalog: Path, photos: Source, size: int, output: Path) -> None:
     """Write a model of `weights` with a linear layer that learnt the photos' clusters into the folder `output`.
 
     trained: a model of the common classes. catalogue: dataset with labels to fit the first linear layer on. size: of
-    the pictures that the features are of. The photos' own labels are not read, only which classes occur.
+    the images that the features are of. The photos' own labels are not read, only which classes occur.
     """
     classes = np.unique(photos.truth)
     features, answering = Network(weights), Network(trained)
-    pixels, truth = pictures_of(catalogue, classes, size)
+    pixels, truth = images_of(catalog, classes, size)
     weight, bias = linear_layer(features.embeddings(pixels)[None], truth)
     own = features.embeddings(photos.pixels("train", size))
     small = photos.pixels("train", answering.model.config.image_size)
     answers = [softmax(logits[:, classes]) for logits in (answering.logits(small), own @ weight.T + bias)]
-    labels = classes[labels_by_nearness(own, mean_answer(answers))]
+    labels = classes[labels_by_similarity(own, mean_answer(answers))]
     model = with_layer(weights, answering.labels, size, *linear_layer(own[None], labels))
     model.save_pretrained(output)
-    write_preprocessor(output, size, *normalisation_of(weights))
+    write_preprocessor(output, size, *normalization_of(weights))
 
 
-def pictures_of(dataset: Path, classes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The training pictures of these classes, (rows, size, size, 3) uint8, and their class numbers (rows,)."""
+def images_of(dataset: Path, classes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The training images of these classes, (rows, size, size, 3) uint8, and their class numbers (rows,)."""
     split = DatasetDict.load_from_disk(dataset)["train"]
     truth = np.array(split["label"])
     kept = np.isin(truth, classes)

@@ -1,7 +1,7 @@
-"""Joint training where some pictures have a coarse label: the probability of a class is the sum over its leaves.
+"""Joint training where some images have a coarse label: the probability of a class is the sum over its leaves.
 
 A photo labelled «trousers» says that one of Jeans, Trousers, Track Pants … is right, not which. Its loss is
--log(p(Jeans) + p(Trousers) + …), the marginal likelihood over the taxonomy; a picture with a leaf label has the usual
+-log(p(Jeans) + p(Trousers) + …), the marginal likelihood over the taxonomy; an image with a leaf label has the usual
 cross-entropy as its special case. So photos teach the model of 141 article types without being labelled anew.
 """
 
@@ -19,14 +19,14 @@ from data_prep.pipeline.prepared import load_prepared
 from studies.domain_gap.common_labels import COMMON, leaves
 from studies.domain_gap.data import Source
 from training.augment.batch import batch_transforms
-from training.cross_validation import PooledPictures
-from training.image_dataset import CataloguePictures, collate
+from training.cross_validation import PooledImageDataset
+from training.image_dataset import ImageDataset, collate
 from training.recipe import Recipe
-from training.trainer import CatalogueTrainer, score
+from training.trainer import ImageTrainer, score
 
 
 class MarginalLoss(torch.nn.Module):
-    """Mean of -log of the summed probability of each picture's leaves; smoothing: share of the uniform target."""
+    """Mean of -log of the summed probability of each image's leaves; smoothing: share of the uniform target."""
 
     def __init__(self, smoothing: float = 0.0):
         super().__init__()
@@ -39,8 +39,8 @@ class MarginalLoss(torch.nn.Module):
         return -((1 - self.smoothing) * marginal + self.smoothing * logarithms.mean(dim=1)).mean()
 
 
-class CoarseTrainer(CatalogueTrainer):
-    """A CatalogueTrainer whose training labels from `leaves` on mean coarse classes: label - leaves is a row of `sets`.
+class CoarseTrainer(ImageTrainer):
+    """A ImageTrainer whose training labels from `leaves` on mean coarse classes: label - leaves is a row of `sets`.
 
     sets: (coarse classes, leaves) bool.
     """
@@ -64,7 +64,7 @@ def train_jointly(
 ) -> None:
     """Train on the catalogue that `arguments` of train.py name and on the coarse sources, and write the model folder.
 
-    arguments: without --mixup and --cutmix, since a coarse label is no share. repeats: how often a picture of the
+    arguments: without --mixup and --cutmix, since a coarse label is no share. repeats: how often an image of the
     coarse sources counts beside one of the catalogue. export: write model.onnx too. command: for the model's card.
     Raises ValueError where a coarse class has no article type in the catalogue.
     """
@@ -72,22 +72,22 @@ def train_jointly(
     options, recipe, training = train.parse(parser, [*arguments, "--output_dir", str(folder)])
     dataset = load_prepared(options.dataset, options.label, ["train", "validation", "test"])
     set_seed(training.seed)
-    model = train.labelled_model(options, dataset)
+    model = train.labeled_model(options, dataset)
     cache = train.cache_folder(options, training)
-    pictures = train.decode_splits(dataset, options, model.config, cache, training.seed)
+    images = train.decode_splits(dataset, options, model.config, cache, training.seed)
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    joined = joined_pictures(pictures["train"], photos, labels, options.image_size, repeats)
-    trainer = joint_trainer(model, joined, pictures["validation"], labels, options, recipe, training, dataset)
+    joined = joined_images(images["train"], photos, labels, options.image_size, repeats)
+    trainer = joint_trainer(model, joined, images["validation"], labels, options, recipe, training, dataset)
     train.fit(trainer, None)
-    train.save(trainer, options, command, train.final_scores(trainer, pictures))
+    train.save(trainer, options, command, train.final_scores(trainer, images))
     if export:
-        train.export(trainer, pictures)
+        train.export(trainer, images)
 
 
 def joint_trainer(
     model: PreTrainedModel,
-    joined: PooledPictures,
-    validation: CataloguePictures,
+    joined: PooledImageDataset,
+    validation: ImageDataset,
     labels: list[str],
     options: train.Arguments,
     recipe: Recipe,
@@ -95,7 +95,7 @@ def joint_trainer(
     dataset: DatasetDict,
 ) -> CoarseTrainer:
     levels, ancestors = train.ancestors_of(model.config.taxonomy, dataset["train"].features)
-    transforms = batch_transforms(recipe.augment, *train.normalisation(options), recipe.random_erasing)
+    transforms = batch_transforms(recipe.augment, *train.normalization(options), recipe.random_erasing)
     return CoarseTrainer(
         model=model,
         args=training,
@@ -110,18 +110,18 @@ def joint_trainer(
     )
 
 
-def joined_pictures(
-    catalogue: CataloguePictures, photos: Sequence[Source], labels: list[str], size: int, repeats: int
-) -> PooledPictures:
-    """The catalogue's training pictures and, `repeats` times, those of the coarse sources with labels above its own."""
-    parts, known = [catalogue], leaves(labels).any(axis=1)
+def joined_images(
+    catalog: ImageDataset, photos: Sequence[Source], labels: list[str], size: int, repeats: int
+) -> PooledImageDataset:
+    """The catalogue's training images and, `repeats` times, those of the coarse sources with labels above its own."""
+    parts, known = [catalog], leaves(labels).any(axis=1)
     for source in photos:
-        columns = ["label"] * catalogue.labels.shape[1]
-        part = CataloguePictures(source.split("train"), columns, source.pixels("train", size))
+        columns = ["label"] * catalog.labels.shape[1]
+        part = ImageDataset(source.split("train"), columns, source.pixels("train", size))
         unknown = sorted({COMMON[number] for number in part.labels[:, 0] if not known[number]})
         if unknown:
             raise ValueError(f"the catalogue has no article type of the class {', '.join(unknown)} of {source.name}")
         part.labels = part.labels + len(labels)
         parts.append(part)
-    coarse = len(catalogue) + np.arange(sum(map(len, parts[1:])))
-    return PooledPictures(parts, np.concatenate([np.arange(len(catalogue)), np.tile(coarse, repeats)]))
+    coarse = len(catalog) + np.arange(sum(map(len, parts[1:])))
+    return PooledImageDataset(parts, np.concatenate([np.arange(len(catalog)), np.tile(coarse, repeats)]))

@@ -59,10 +59,10 @@ def open_source(name: str, prepared: Path, runs: Path) -> Source:
 def with_common_labels(splits: DatasetDict, name: str) -> DatasetDict:
     parts = {"train": TRAINING[name], "validation": SCORED[name]}
     joined = {part: concatenate_datasets([splits[one] for one in ones]) for part, ones in parts.items()}
-    return DatasetDict({part: relabelled(rows, name) for part, rows in joined.items()})
+    return DatasetDict({part: relabeled(rows, name) for part, rows in joined.items()})
 
 
-def relabelled(rows: Dataset, name: str) -> Dataset:
+def relabeled(rows: Dataset, name: str) -> Dataset:
     """The rows whose class stands in the table, with the common class as `label`."""
     column, number_of = SOURCES[name], common_id(name)
     own = [rows.features[column].names[label] for label in rows[column]]
@@ -73,8 +73,8 @@ def relabelled(rows: Dataset, name: str) -> Dataset:
     return rows.add_column("label", labels).cast_column("label", ClassLabel(names=COMMON))
 
 
-def few_pictures(source: Source, count: int, runs: Path, seed: int) -> Path:
-    """A dataset with `count` pictures a class to learn from; the scored ones stay."""
+def few_images(source: Source, count: int, runs: Path, seed: int) -> Path:
+    """A dataset with `count` images a class to learn from; the scored ones stay."""
     folder = runs / "data" / f"few_{count}_{source.name}"
     return derive(source.folder, folder, lambda splits: fewer(splits, count, seed), seed)
 

@@ -13,7 +13,7 @@ from studies.domain_gap.common_labels import COMMON, ON_PHOTOS, SHARED, TABLE, a
 from studies.domain_gap.data import Source
 from studies.domain_gap.rows import BATCH, LOWER, MATRIX, MODEL, UPPER, Row
 
-HEADING = "# Clean pictures against real ones"
+HEADING = "# Clean images against real ones"
 PHOTOS = "clothing"
 NAMES = {"fashion_mnist": "Fashion-MNIST", "kaggle": "Kaggle catalogue", "clothing": "people's photos"}
 FULL_FASHION_MNIST = 50_000
@@ -65,7 +65,7 @@ def photo_scores(rows: dict[str, Row], done: dict[str, Result], photos: Source) 
 
 
 def scores(probabilities: np.ndarray, source: Source, classes: list[str]) -> dict:
-    """As a choice between `classes`, of the scored pictures that belong to one of them."""
+    """As a choice between `classes`, of the scored images that belong to one of them."""
     chosen, truth = among(probabilities, source.truth, classes)
     kept = np.isin(source.truth, [COMMON.index(name) for name in classes])
     groups = [group for group, keep in zip(source.groups, kept, strict=True) if keep]
@@ -83,10 +83,10 @@ def introduction(done: dict[str, Result], sources: dict[str, Source]) -> list[st
     return [
         "    python -m studies.domain_gap",
         "",
-        *table(["source", "data", "pictures to learn from", "scored"], cells),
+        *table(["source", "data", "images to learn from", "scored"], cells),
         "",
-        *(["Fashion-MNIST is the sample of 900 pictures here, not the full set.", ""] if small else []),
-        f"{MODEL} from ImageNet weights unless a row says otherwise, batches of {BATCH} pictures, seed 42, the last "
+        *(["Fashion-MNIST is the sample of 900 images here, not the full set.", ""] if small else []),
+        f"{MODEL} from ImageNet weights unless a row says otherwise, batches of {BATCH} images, seed 42, the last "
         "step's weights; the rows of the first table have the same budget. Brackets are 95% bootstrap intervals over "
         "duplicate groups. Scored photos are the validation split, which no training saw. "
         f"{minutes:.0f} minutes on {machines}. Rows that were not run are absent.",
@@ -129,7 +129,7 @@ def gap_lines(rows: dict[str, Row], photos: dict[str, dict]) -> list[str]:
         if len(ends) == 2 and ends[0] != ends[1] and row.size == rows[LOWER].size:
             closed = f"{100 * (found['accuracy']['value'] - ends[0]) / (ends[1] - ends[0]):.0f}%"
         what = "the same, statistics of the photos at test time" if "+" in name else row.what
-        uses = "yes" if row.labelled_photos else "no"
+        uses = "yes" if row.labeled_photos else "no"
         cells.append(
             [name, what, row.size, row.steps, uses, percent(found["accuracy"]), percent(found["macro_f1"]), closed]
         )

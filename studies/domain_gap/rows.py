@@ -1,6 +1,6 @@
 """The rows of studies/domain_gap/study.py: what is trained on what. A new row is one line here.
 
-All rows train EfficientNet-Lite0 for STEPS batches of BATCH pictures at SIZE pixels unless they say otherwise, with the
+All rows train EfficientNet-Lite0 for STEPS batches of BATCH images at SIZE pixels unless they say otherwise, with the
 weights and the augmentation of train.py unless options say so, in this order.
 """
 
@@ -12,19 +12,19 @@ BATCH = 64
 STEPS = 320
 SEED = 42
 SPEED = 158  # training images a second at SIZE on two quiet cores
-OVERHEAD_S = 25  # start, decoding from the cache, the answers about all scored pictures
-CATALOGUE_PICTURES = 300  # a class, for the linear layer that helps to sort photos without labels
-PHOTO_REPEATS = 4  # in joint training, how often a photo counts beside a picture of the catalogue
+OVERHEAD_S = 25  # start, decoding from the cache, the answers about all scored images
+CATALOG_IMAGES = 300  # a class, for the linear layer that helps to sort photos without labels
+PHOTO_REPEATS = 4  # in joint training, how often a photo counts beside an image of the catalogue
 
 
 @dataclass(frozen=True)
 class Row:
-    """source: what it trains on: a source, `few_N` (photos a class), `joint` (all three), `unlabelled` and
+    """source: what it trains on: a source, `few_N` (photos a class), `joint` (all three), `unlabeled` and
     `clusters` (the photos without their labels) or None: weights as they are.
 
     start: weights: `imagenet`, `lite2`, `fashion`, None: from scratch, or the name of an earlier row. labelled_photos:
     whether photos with labels took part. adapted: also score with test-time BatchNorm. work: how many times as long a
-    picture takes as with MODEL.
+    image takes as with MODEL.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Row:
     steps: int = STEPS
     size: int = SIZE
     options: tuple[str, ...] = field(default=())
-    labelled_photos: bool = False
+    labeled_photos: bool = False
     adapted: bool = False
     work: float = 1.0
 
@@ -54,18 +54,18 @@ PHONE = ("--augment", "phone")
 GENTLE = ("--learning_rate", "4e-4")
 ROWS = (
     Row("kaggle", "the catalogue alone", "kaggle", adapted=True),
-    Row("clothing", "photos with labels: the upper end", "clothing", labelled_photos=True),
-    Row("kaggle_phone", "pictures that imitate phones", "kaggle", options=PHONE, adapted=True),
+    Row("clothing", "photos with labels: the upper end", "clothing", labeled_photos=True),
+    Row("kaggle_phone", "images that imitate phones", "kaggle", options=PHONE, adapted=True),
     Row("kaggle_phone_balanced", "the same, every class drawn equally often", "kaggle",
         options=(*PHONE, "--sampler", "balanced"), adapted=True),
     Row("adapted", "kaggle_phone adapted to photos without their labels", "unlabelled", "kaggle_phone", 200),
     Row("adapted_longer", "the same for 600 batches", "unlabelled", "kaggle_phone", 600),
     Row("clustered", "photos sorted by kaggle_phone and features of Lite2", "clusters", "kaggle_phone", 0, 224),
-    Row("joint", "all sources, coarse labels as sums of leaves", "joint", labelled_photos=True),
+    Row("joint", "all sources, coarse labels as sums of leaves", "joint", labeled_photos=True),
     Row("few_5", "5 photos a class on top of kaggle_phone", "few_5", "kaggle_phone", 60, SIZE, GENTLE, True),
     Row("few_20", "20 photos a class on top of kaggle_phone", "few_20", "kaggle_phone", 100, SIZE, GENTLE, True),
     Row("few_100", "100 photos a class on top of kaggle_phone", "few_100", "kaggle_phone", 200, SIZE, GENTLE, True),
-    Row("fashion_mnist", "grey 28 px pictures alone", "fashion_mnist"),
+    Row("fashion_mnist", "grey 28 px images alone", "fashion_mnist"),
     Row("kaggle_scratch", "the catalogue alone, no ImageNet weights", "kaggle", None),
     Row("fashion", "the project's fashion model before joint training", None, "fashion", 0, 128),
     Row("fashion_joint", "joint training from the fashion model, 160 px", "joint", "fashion", 1600, 160,

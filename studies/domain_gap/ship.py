@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from app.model_files import CONFIG_FILE, PREPROCESSOR_FILE
 from data_prep.pipeline.prepared import load_prepared
-from evaluation.metrics import CatalogueMetrics
+from evaluation.metrics import ClassificationMetrics
 from export import export_folder
 from studies.common.network import Network, softmax
 from studies.common.report import CARD_HEAD, percent
@@ -30,8 +30,8 @@ CARD = (
     CARD_HEAD
     + """# {title}
 
-Tells {classes} values of `{label}` apart, from product pictures padded to a square and resized to {size}×{size} pixels:
-catalogue pictures and people's own photos of clothes.
+Tells {classes} values of `{label}` apart, from product images padded to a square and resized to {size}×{size} pixels:
+catalogue images and people's own photos of clothes.
 
 | metric | {splits} |
 |---|---|---|
@@ -44,8 +44,8 @@ Data: Fashion Product Images (Small) from Kaggle (MIT), the photos of the clothi
 Fashion-MNIST (MIT), from ImageNet weights of MobileNetV2 (Apache-2.0).
 
 Limits: it knows fashion and some personal care, no other products, which it should call unknown. Article types with
-fewer than ten training pictures are often wrong (mean F1 below 0.4), and neighbours such as Flats and Casual Shoes are
-taken for each other, as in the data's own labels. Thresholds were set on catalogue pictures: people's photos are
+fewer than ten training images are often wrong (mean F1 below 0.4), and neighbours such as Flats and Casual Shoes are
+taken for each other, as in the data's own labels. Thresholds were set on catalogue images: people's photos are
 published less often. results/README.md has every class.
 
 The average of two joint trainings of `studies/domain_gap/study.py`, seed 42, both on from a model of the catalogue alone
@@ -105,7 +105,7 @@ def card(folder: Path, rows: Sequence[str], share: float, kaggle: Path, photos: 
     dataset = load_prepared(str(kaggle), LABEL, SPLITS)
     for name in SPLITS:
         logits = network.logits(cached_pixels(dataset[name], size, kaggle / "cache"))
-        found[name] = CatalogueMetrics().compute(predictions=logits, references=dataset[name][LABEL])
+        found[name] = ClassificationMetrics().compute(predictions=logits, references=dataset[name][LABEL])
     on_photos = in_common(softmax(network.logits(photos.scored_pixels(size))), network.labels)
     lines = [[metric, *(f"{each[metric]:.4f}" for each in found.values())] for metric in next(iter(found.values()))]
     return CARD.format(

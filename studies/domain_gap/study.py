@@ -1,4 +1,4 @@
-"""Clean pictures against real ones: how much a model loses from one source to another, and what closes the gap.
+"""Clean images against real ones: how much a model loses from one source to another, and what closes the gap.
 
     python -m data_prep.image_folder --input clothing --output data/clothing
     python -m data_prep.fashion_mnist --output data/fashion_mnist
@@ -27,12 +27,12 @@ from studies.common.network import Network, softmax
 from studies.common.units import Missing, Unit, fingerprint_of_weights, run_missing
 from studies.domain_gap.adaptation import adapt
 from studies.domain_gap.batch_norm import adapted_logits
-from studies.domain_gap.clustering import sort_pictures
+from studies.domain_gap.clustering import sort_images
 from studies.domain_gap.coarse_labels import train_jointly
 from studies.domain_gap.common_labels import in_common
-from studies.domain_gap.data import Source, few_pictures, fingerprints, open_source
+from studies.domain_gap.data import Source, few_images, fingerprints, open_source
 from studies.domain_gap.page import write_results
-from studies.domain_gap.rows import CATALOGUE_PICTURES, KEPT_MODELS, PHOTO_REPEATS, ROWS, SEED, SHIPPED, Row
+from studies.domain_gap.rows import CATALOG_IMAGES, KEPT_MODELS, PHOTO_REPEATS, ROWS, SEED, SHIPPED, Row
 from studies.domain_gap.ship import ship_average
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -91,7 +91,7 @@ def all_units(rows: Sequence[Row], sources: dict[str, Source], options: argparse
 def answer(
     row: Row, start: str | None, sources: dict[str, Source], options: argparse.Namespace, folder: Path
 ) -> dict[str, np.ndarray]:
-    """For each source (rows, common classes) float32 sums of probabilities on its scored pictures.
+    """For each source (rows, common classes) float32 sums of probabilities on its scored images.
 
     `clothing_adapted` are those on photos with test-time BatchNorm.
     """
@@ -130,20 +130,20 @@ def fit(
         adapt(Path(start), photos.pixels("train", row.size), np.unique(photos.truth).tolist(), row.steps, SEED, folder)
         return folder
     if row.source == "clusters":
-        catalogue = few_pictures(sources["kaggle"], CATALOGUE_PICTURES, options.runs, SEED)
-        sort_pictures(Path(start), options.lite2, catalogue, sources[PHOTOS], row.size, folder)
+        catalog = few_images(sources["kaggle"], CATALOG_IMAGES, options.runs, SEED)
+        sort_images(Path(start), options.lite2, catalog, sources[PHOTOS], row.size, folder)
         return folder
     arguments = [*row.arguments(start), *PROTOCOL]
     if row.source == "joint":
-        catalogue = ["--dataset", str(options.kaggle), "--label", "articleType"]
+        catalog = ["--dataset", str(options.kaggle), "--label", "articleType"]
         coarse = [sources["clothing"], sources["fashion_mnist"]]
         command = f"python -m studies.domain_gap --only {row.name}"
         with logged(folder):
-            train_jointly([*arguments, *catalogue], coarse, PHOTO_REPEATS, row.name in KEPT_MODELS, command, folder)
+            train_jointly([*arguments, *catalog], coarse, PHOTO_REPEATS, row.name in KEPT_MODELS, command, folder)
         return folder
     few = row.source.startswith("few_")
     count = int(row.source.removeprefix("few_")) if few else 0
-    dataset = few_pictures(sources[PHOTOS], count, options.runs, SEED) if few else sources[row.source].folder
+    dataset = few_images(sources[PHOTOS], count, options.runs, SEED) if few else sources[row.source].folder
     run_training([*arguments, "--dataset", str(dataset), "--output_dir", str(folder)], folder)
     return folder
 

@@ -1,4 +1,4 @@
-"""The screenshots' pictures as studies/slash8/study.py trains on them: all in one pool, a group a screenshot."""
+"""The screenshots' images as studies/slash8/study.py trains on them: all in one pool, a group a screenshot."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ LABEL = "label"
 
 @dataclass(frozen=True)
 class SlashData:
-    """All pictures in the order of training/cross_validation.py; arrays have one entry a picture.
+    """All images in the order of training/cross_validation.py; arrays have one entry an image.
 
     pages: the prepared dataset that train.py --folds reads. source: what data_prep.slash_screenshots wrote.
     """
@@ -35,12 +35,12 @@ class SlashData:
     screenshots: int
 
     @property
-    def pictures_a_fold(self) -> int:
+    def images_a_fold(self) -> int:
         """What a fold trains on."""
         return round(len(self.ids) * (FOLDS - 1) / FOLDS)
 
     def rows(self) -> Dataset:
-        """The pictures as bytes."""
+        """The images as bytes."""
         splits = DatasetDict.load_from_disk(self.pages)
         return concatenate_datasets([splits[name] for name in POOLED]).cast_column("image", ImageFeature(decode=False))
 
@@ -60,7 +60,7 @@ def prepare(source: Path, runs: Path, seed: int) -> SlashData:
 
 
 def by_page(splits: DatasetDict) -> DatasetDict:
-    """The test split joins train, since folds replace it; pictures of one screenshot share a group."""
+    """The test split joins train, since folds replace it; images of one screenshot share a group."""
     rows = concatenate_datasets(list(splits.values()))
     numbers = [np.unique(rows[column], return_inverse=True)[1] for column in ("page", "group")]
     component = join_equal(numbers, len(rows))
@@ -74,7 +74,7 @@ def by_page(splits: DatasetDict) -> DatasetDict:
 
 
 def everything(source: Path, runs: Path, seed: int) -> Path:
-    """A dataset whose train split has all pictures; its validation split is a part of them and measures nothing."""
+    """A dataset whose train split has all images; its validation split is a part of them and measures nothing."""
     return derive(source, runs / "slash8", in_train, seed)
 
 

@@ -10,7 +10,7 @@ from data_prep.pipeline.card import table
 from evaluation.figures import confusion_figure, mistakes_figure
 from evaluation.scoring import score
 from studies.common.network import softmax
-from studies.common.probe import NEIGHBOURS, held_out_logits, held_out_neighbours
+from studies.common.probe import NEIGHBORS, held_out_logits, held_out_neighbors
 from studies.common.report import confusions, per_class_table, percent, save, write_page
 from studies.common.units import Result, Unit, result_of
 from studies.slash8.data import FOLDS, SlashData
@@ -57,7 +57,7 @@ def finished(units: Sequence[Unit], runs: Path) -> dict[str, list[Result]]:
 
 
 def in_order(folds: list[Result], data: SlashData) -> np.ndarray:
-    """(views, rows, classes) float32 logits, each picture's from the fold that held it out, in the order of data."""
+    """(views, rows, classes) float32 logits, each image's from the fold that held it out, in the order of data."""
     row_of = {identity: row for row, identity in enumerate(data.ids)}
     logits = np.concatenate([fold.arrays["logits"] for fold in folds], axis=1)
     order = [row_of[identity] for fold in folds for identity in fold.arrays["ids"].tolist()]
@@ -81,7 +81,7 @@ def add_probes(scored: Scored, done: dict[str, list[Result]], data: SlashData) -
     for name in (name for name in PROBES if name in done):
         features = done[name][0].arrays["embeddings"], data.truth, data.fold_of
         scored[f"{name}, linear"] = with_score(softmax(held_out_logits(*features)).mean(axis=0), data)
-        scored[f"{name}, {NEIGHBOURS} neighbours"] = with_score(held_out_neighbours(*features), data)
+        scored[f"{name}, {NEIGHBORS} neighbours"] = with_score(held_out_neighbors(*features), data)
 
 
 def introduction(data: SlashData, done: dict[str, list[Result]]) -> list[str]:
@@ -90,12 +90,12 @@ def introduction(data: SlashData, done: dict[str, list[Result]]) -> list[str]:
     minutes = sum(result.facts["seconds"] for found in done.values() for result in found) / 60
     classes = ", ".join(f"{name} {count}" for name, count in zip(data.names, counts.tolist(), strict=True))
     return [
-        f"{len(data.ids)} product pictures of {data.screenshots} screenshots, data {data.fingerprint}: {classes}.",
+        f"{len(data.ids)} product images of {data.screenshots} screenshots, data {data.fingerprint}: {classes}.",
         "",
         "    python -m data_prep.slash_screenshots --input screenshots/grid screenshots/single --output data/slash",
         "    python -m studies.slash8",
         "",
-        f"Every figure is out of fold: {FOLDS} folds, pictures of one screenshot and near-duplicates in one fold, the "
+        f"Every figure is out of fold: {FOLDS} folds, images of one screenshot and near-duplicates in one fold, the "
         "last epoch's weights, seed 42. Brackets are 95% bootstrap intervals over screenshots. The best of so many "
         "rows is flattered a little by being the best.",
         f"The units took {minutes:.0f} minutes on {'; '.join(machines)}. Rows that were not run are absent.",
@@ -139,19 +139,19 @@ def about(best: str, scored: Scored, data: SlashData) -> list[str]:
 
 
 def by_screenshot(probabilities: np.ndarray, data: SlashData) -> str:
-    """A screenshot mostly shows one category: its pictures' mean answers for all of them. Another, easier task."""
+    """A screenshot mostly shows one category: its images' mean answers for all of them. Another, easier task."""
     _, page = np.unique(data.rows()["page"], return_inverse=True)
     sums = np.zeros((page.max() + 1, probabilities.shape[1]))
     np.add.at(sums, page, probabilities)
     right = float((sums.argmax(axis=1)[page] == data.truth).mean())
     return (
-        f"An easier task, and no figure of the table: where all pictures of a screenshot get the answer of their mean, "
+        f"An easier task, and no figure of the table: where all images of a screenshot get the answer of their mean, "
         f"{right:.3f} of them are right."
     )
 
 
 def draw(best: str, scored: tuple[np.ndarray, dict], data: SlashData, folder: Path) -> None:
-    """confusion.png, and mistakes.png, which shows pictures that are not ours to publish: it stays out of git."""
+    """confusion.png, and mistakes.png, which shows images that are not ours to publish: it stays out of git."""
     probabilities, _ = scored
     save(confusion_figure(probabilities.argmax(axis=1), data.truth, data.names), folder / "confusion.png")
     save(mistakes_figure(probabilities, data.truth, data.names, data.rows()), folder / "mistakes.png")

@@ -24,7 +24,7 @@ SPEED = {
     "convnext_tiny": 72,
     "vgg16": 13,
 }
-OVERHEAD_S = 8  # start of a training, and the answers about the pictures held out
+OVERHEAD_S = 8  # start of a training, and the answers about the images held out
 
 MIX = ("--mixup", "0.2", "--cutmix", "1.0", "--ema", "0.98")
 
@@ -48,10 +48,10 @@ class Row:
     views: bool = False
     slow: bool = False
 
-    def seconds(self, pictures: int) -> float:
-        """Estimate for one fold with so many training pictures."""
+    def seconds(self, images: int) -> float:
+        """Estimate for one fold with so many training images."""
         speed = SPEED[self.model] * (SPEED_AT / self.size) ** 2
-        return OVERHEAD_S + pictures * self.epochs / speed * (1.1 if self.views else 1.0)
+        return OVERHEAD_S + images * self.epochs / speed * (1.1 if self.views else 1.0)
 
     def arguments(self, weights: str | None) -> list[str]:
         """Of train.py; weights: the folder or Hub id behind self.weights."""
@@ -62,7 +62,7 @@ class Row:
 
 LITE0, MOBILENET = "efficientnet_lite0", "mobilenet_v2"
 GENTLE = ("--learning_rate", "4e-4", "--layer_decay", "0.9")
-# On so few pictures a new head first finds its way on features that stand still, then all layers learn.
+# On so few images a new head first finds its way on features that stand still, then all layers learn.
 HEAD_FIRST = ("--learning_rate", "1e-3", "--layer_decay", "0.9", "--freeze_backbone", "4", "--mixup", "0.2")
 # fmt: off
 ROWS = (

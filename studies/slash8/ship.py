@@ -1,4 +1,4 @@
-"""The model to ship: one row's recipe on all pictures, with its out-of-fold predictions beside it for calibration."""
+"""The model to ship: one row's recipe on all images, with its out-of-fold predictions beside it for calibration."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import train
 from data_prep.pipeline.prepared import taxonomy_of
 from evaluation.scoring import score
 from export import export_folder
-from models.registry import normalisation_of
+from models.registry import normalization_of
 from studies.common.network import softmax
 from studies.common.probe import held_out_logits, linear_layer, with_layer
 from studies.common.report import CARD_HEAD, per_class_table, percent
@@ -26,16 +26,16 @@ CARD = (
     CARD_HEAD
     + """# {title}
 
-Tells the {classes} categories of a shopping app apart, from product pictures padded to a square and resized to
+Tells the {classes} categories of a shopping app apart, from product images padded to a square and resized to
 {size}×{size} pixels. {made}.
 
 Out-of-fold scores of the same recipe ({row} of studies/slash8/study.py, five folds, screenshots kept apart): accuracy
-{accuracy}, macro-F1 {macro_f1}. The model itself learnt all {pictures} pictures, so it has no score of its own.
+{accuracy}, macro-F1 {macro_f1}. The model itself learnt all {images} images, so it has no score of its own.
 
 {table}
 
 The sellers' own categories overlap: the same kind of bag is Fashion to one and Artifacts to another, a poster Home,
-Artifacts or Accessories. {rarest} has {fewest} pictures. results/slash8.md has the mistakes.
+Artifacts or Accessories. {rarest} has {fewest} images. results/slash8.md has the mistakes.
 
 Data: screenshots of the Slash app from public student projects, for research use.
 
@@ -77,7 +77,7 @@ def ship(
     table = oof_table(pool, np.arange(len(data.ids)), logits, None if embeddings is None else embeddings[0])
     write_parquet(table, output / OOF_NAME)
     write_card(output, name, made, size, logits, data)
-    print(f"{output} learnt all {len(data.ids)} pictures; {output / OOF_NAME} is for calibrate.py")
+    print(f"{output} learnt all {len(data.ids)} images; {output / OOF_NAME} is for calibrate.py")
 
 
 def write_probe(source: str, size: int, embeddings: np.ndarray, data: SlashData, dataset: Path, output: Path) -> None:
@@ -85,7 +85,7 @@ def write_probe(source: str, size: int, embeddings: np.ndarray, data: SlashData,
     model = with_layer(source, data.names, size, *linear_layer(embeddings, data.truth))
     model.config.taxonomy = taxonomy_of(dataset, LABEL, data.names)
     model.save_pretrained(output)
-    write_preprocessor(output, size, *normalisation_of(source))
+    write_preprocessor(output, size, *normalization_of(source))
     export_folder(output, str(dataset))
 
 
@@ -100,7 +100,7 @@ def write_card(output: Path, name: str, made: str, size: int, logits: np.ndarray
         row=name,
         accuracy=percent(scores["accuracy"]),
         macro_f1=percent(scores["macro_f1"]),
-        pictures=len(data.ids),
+        images=len(data.ids),
         table="\n".join(per_class_table(scores)),
         rarest=data.names[np.bincount(data.truth).argmin()],
         fewest=np.bincount(data.truth).min(),

@@ -6,9 +6,9 @@
     python -m studies.slash8 --only lite0_192 probe_lite0
     python -m studies.slash8 --only vgg16 resnet50           # slow rows, also with --all
     python -m studies.slash8 --report                        # the page alone, from what was run
-    python -m studies.slash8 --ship lite0_192                # that recipe on all pictures, into runs/slash8
+    python -m studies.slash8 --ship lite0_192                # that recipe on all images, into runs/slash8
 
-Folds keep pictures of one screenshot and near-duplicates together, since that is how new pictures come. A row whose
+Folds keep images of one screenshot and near-duplicates together, since that is how new images come. A row whose
 weights are not at hand, or that was not run, is absent from results/slash8.md. Started again, the study goes on.
 """
 
@@ -78,7 +78,7 @@ def training_units(data: SlashData, weights: dict[str, str], rows: Sequence[Row]
                 **{"data": data.fingerprint, "weights": fingerprint_of_weights(start)},
             }
             work = partial(train_fold, arguments, data.pages, row.size, FOLDS, fold, row.views)
-            seconds = row.seconds(data.pictures_a_fold)
+            seconds = row.seconds(data.images_a_fold)
             units.append(Unit(row.name, f"fold_{fold}", made_by, seconds, work, weights=start))
     return units
 
@@ -94,7 +94,7 @@ def probe_units(data: SlashData, weights: dict[str, str], options: argparse.Name
 
 
 def embed(weights: str, dataset: Path, size: int, folder: Path) -> dict[str, np.ndarray]:
-    """`embeddings` (2, rows, dim) float32 of all pictures and their mirror images, in the order of the pool."""
+    """`embeddings` (2, rows, dim) float32 of all images and their mirror images, in the order of the pool."""
     pixels, network = pooled_pixels(dataset, size), Network(weights)
     return {"embeddings": np.stack([network.embeddings(view) for view in (pixels, pixels[:, :, ::-1])])}
 
@@ -117,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", action="store_true", help="the slow rows too, another hour and more")
     parser.add_argument("--dry_run", action="store_true", help="list what is to do, with an estimate of the time")
     parser.add_argument("--report", action="store_true", help="write the page from what was run, train nothing")
-    parser.add_argument("--ship", choices=names, metavar="ROW", help="train it on all pictures")
+    parser.add_argument("--ship", choices=names, metavar="ROW", help="train it on all images")
     parser.add_argument("--epochs", type=int, metavar="N", help="other than the rows say, for a quick try")
     parser.add_argument("--image_size", type=int, metavar="N", help="other than the rows say, for a quick try")
     return parser

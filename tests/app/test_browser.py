@@ -23,7 +23,7 @@ EXAMPLES = ROOT / "app" / "examples"
 SCREENSHOTS = ROOT / "runs" / "screenshots"
 CHROMIUM = Path("/usr/bin/chromium")
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # Chromium's own moving test picture
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # Chromium's own moving test image
 SCREENS = {
     "desktop": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
     "phone": {
@@ -170,7 +170,7 @@ def test_the_checks_of_names_and_contrast_notice_what_is_wrong(browser):
 
 def test_a_photo_is_classified_explained_and_compared(visit):
     visit.look("classify_empty")
-    visit.give("#classify-picture", EXAMPLES / "casual_shoes.jpg")
+    visit.give("#classify-image", EXAMPLES / "casual_shoes.jpg")
     answer = visit.see("#classify-answer .answer")
     assert "Publish" in answer and "Casual Shoes" in answer and "ms on this server" in answer
     visit.look("classify")
@@ -191,7 +191,7 @@ def test_an_example_is_one_click_and_a_bad_file_gets_a_message(visit, tmp_path):
     broken.write_bytes((EXAMPLES / "tshirts.jpg").read_bytes()[:1500])
     visit.page.get_by_label("Remove Image").first.click()
     visit.page.wait_for_selector("#classify-answer .message.empty")
-    visit.give("#classify-picture", broken)
+    visit.give("#classify-image", broken)
     assert "truncated" in visit.see("#classify-answer .message.error")
     assert "/tmp" not in visit.page.inner_text("body")
     visit.look("classify_error")
@@ -206,7 +206,7 @@ COPY = """async (address) => {
 }"""
 
 
-def test_a_picture_is_pasted_from_the_clipboard(visit):
+def test_an_image_is_pasted_from_the_clipboard(visit):
     visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     example = visit.page.locator("#classify-examples img").nth(1)
     visit.page.evaluate(COPY, example.get_attribute("src"))
@@ -214,10 +214,10 @@ def test_a_picture_is_pasted_from_the_clipboard(visit):
     assert "Casual Shoes" in visit.see("#classify-answer .answer")
 
 
-def test_a_picture_is_taken_with_the_camera(visit):
+def test_an_image_is_taken_with_the_camera(visit):
     visit.page.get_by_label("Capture from camera").click()
     visit.page.get_by_text("Click to Access Webcam").click()
-    visit.page.wait_for_function("document.querySelector('#classify-picture video')?.videoWidth > 0")
+    visit.page.wait_for_function("document.querySelector('#classify-image video')?.videoWidth > 0")
     visit.page.get_by_label("capture photo", exact=True).click()
     assert "ms on this server" in visit.see("#classify-answer .answer")
     visit.look("classify_camera")
@@ -226,7 +226,7 @@ def test_a_picture_is_taken_with_the_camera(visit):
 def test_every_product_of_a_screenshot_is_outlined_and_listed(visit):
     visit.open("Screenshot")
     visit.look("screenshot_empty")
-    visit.give("#screenshot-picture", EXAMPLES / "screenshot.jpg")
+    visit.give("#screenshot-image", EXAMPLES / "screenshot.jpg")
     assert "8 products found" in visit.see("#screenshot-products .facts")
     assert visit.page.locator("#screenshot-page svg text").count() == 8
     assert visit.page.locator("#screenshot-products tbody tr").count() == 8
@@ -238,13 +238,13 @@ def test_a_batch_is_listed_sorted_filtered_and_downloaded(visit, tmp_path):
     shutil.copy(EXAMPLES / "watches.jpg", odd)
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
         archive.write(EXAMPLES / "dresses.jpg", "folder/dress.jpg")
-        archive.writestr("folder/notes.jpg", "no picture")
+        archive.writestr("folder/notes.jpg", "no image")
     visit.open("Batch")
     visit.look("batch_empty")
     visit.give("#batch-files", EXAMPLES / "casual_shoes.jpg", EXAMPLES / "screenshot.jpg", odd, tmp_path / "more.zip")
     visit.page.wait_for_selector("#batch-files tr >> nth=3")  # all four are uploaded
     visit.page.get_by_role("button", name="Classify all").click()
-    assert "5 pictures classified" in visit.see("#batch-result .summary")
+    assert "5 images classified" in visit.see("#batch-result .summary")
     visit.look("batch")
 
     rows = visit.page.locator("#batch-result tbody tr")
@@ -265,7 +265,7 @@ def test_a_batch_is_listed_sorted_filtered_and_downloaded(visit, tmp_path):
 def test_an_empty_batch_says_what_to_do(visit):
     visit.open("Batch")
     visit.page.get_by_role("button", name="Classify all").click()
-    assert "Choose some pictures" in visit.see("#batch-result .message.error")
+    assert "Choose some images" in visit.see("#batch-result .message.error")
     visit.look("batch_error")
 
 
@@ -300,7 +300,7 @@ def test_review_goes_by_keyboard_and_writes_corrections(visit, corrections, tmp_
 
 
 def press_and_wait(visit: Visit, key: str) -> None:
-    """Until another picture is there; while it is being drawn there is none for a moment."""
+    """Until another image is there; while it is being drawn there is none for a moment."""
     before = visit.page.inner_text("#review-view .file")
     visit.page.keyboard.press(key)
     visit.page.wait_for_function(

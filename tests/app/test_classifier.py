@@ -13,13 +13,13 @@ from PIL import Image
 
 from app.classifier import Classifier, ImageError, ModelError
 from tests.make_tiny_model import (
-    COLOUR_FOR_LABEL,
+    COLOR_FOR_LABEL,
     GAIN,
     LABELS,
     SIDE,
     TAXONOMY,
     WEIGHTS,
-    save_picture,
+    save_image,
     write_tiny_model,
 )
 
@@ -42,8 +42,8 @@ def edit_json(path: Path, **changes) -> None:
     path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
 
-def test_each_picture_gets_its_label_and_its_path_through_the_taxonomy(classifier, tmp_path):
-    paths = [save_picture(tmp_path / f"{label}.png", label) for label in LABELS]
+def test_each_image_gets_its_label_and_its_path_through_the_taxonomy(classifier, tmp_path):
+    paths = [save_image(tmp_path / f"{label}.png", label) for label in LABELS]
     predictions = classifier.predict(paths, top_k=2)
     assert [prediction.label for prediction in predictions] == list(LABELS)
     assert [prediction.category_path for prediction in predictions] == [TAXONOMY["paths"][label] for label in LABELS]
@@ -51,7 +51,7 @@ def test_each_picture_gets_its_label_and_its_path_through_the_taxonomy(classifie
 
 
 def test_confidences_are_the_softmax_of_the_logits(classifier):
-    prediction = classifier.predict([Image.new("RGB", (60, 80), COLOUR_FOR_LABEL["Shirts"])], top_k=4)[0]
+    prediction = classifier.predict([Image.new("RGB", (60, 80), COLOR_FOR_LABEL["Shirts"])], top_k=4)[0]
     logits = np.array([-GAIN, GAIN, -GAIN, 0.0])
     expected = np.exp(logits) / np.exp(logits).sum()
     assert [label for label, _ in prediction.top_k] == ["Shirts", "Scarves", "Tshirts", "Flats"]
@@ -69,7 +69,7 @@ def test_confidence_at_a_level_is_the_sum_over_its_leaves(classifier):
 
 def test_without_a_taxonomy_the_path_is_the_label(folder, tmp_path):
     edit_json(folder / "config.json", taxonomy=None)
-    prediction = Classifier.load(folder).predict([save_picture(tmp_path / "a.png", "Flats")])[0]
+    prediction = Classifier.load(folder).predict([save_image(tmp_path / "a.png", "Flats")])[0]
     assert prediction.category_path == ["Flats"]
     assert prediction.path_confidences == [prediction.confidence]
 
@@ -79,7 +79,7 @@ def test_top_k_beyond_the_labels_gives_all_of_them(classifier):
 
 
 def test_paths_bytes_and_open_images_are_equal(classifier, tmp_path):
-    path = save_picture(tmp_path / "a.png", "Shirts")
+    path = save_image(tmp_path / "a.png", "Shirts")
     predictions = classifier.predict([path, str(path), path.read_bytes(), Image.open(path)])
     assert all(prediction == predictions[0] for prediction in predictions)
 
@@ -90,13 +90,13 @@ def test_results_come_in_input_order_whatever_the_workers_and_batches(folder, wo
     labels = [LABELS[i] for i in np.random.default_rng(0).integers(0, len(LABELS), 203)]
     # Sizes differ widely, so that batches take different times and finish out of order.
     images = [
-        Image.new("RGB", (8, 8) if i % 10 else (700, 900), COLOUR_FOR_LABEL[label]) for i, label in enumerate(labels)
+        Image.new("RGB", (8, 8) if i % 10 else (700, 900), COLOR_FOR_LABEL[label]) for i, label in enumerate(labels)
     ]
     classifier = Classifier.load(folder, workers=workers)
     assert [p.label for p in classifier.stream(images, 1, batch_size)] == labels
 
 
-def test_a_picture_is_scored_alike_alone_and_in_a_batch(classifier):
+def test_an_image_is_scored_alike_alone_and_in_a_batch(classifier):
     noise = np.random.default_rng(0).integers(0, 256, (32, 40, 30, 3), dtype=np.uint8)
     images = [Image.fromarray(pixels) for pixels in noise]
     alone = [classifier.predict([image], top_k=1)[0].confidence for image in images]
@@ -105,7 +105,7 @@ def test_a_picture_is_scored_alike_alone_and_in_a_batch(classifier):
 
 
 def test_one_corrupt_file_among_many_costs_one_row(classifier, tmp_path):
-    good = save_picture(tmp_path / "good.png", "Shirts")
+    good = save_image(tmp_path / "good.png", "Shirts")
     sources = [good] * 500
     sources[250] = good.read_bytes()[:60]
     predictions = classifier.predict(sources)
@@ -115,7 +115,7 @@ def test_one_corrupt_file_among_many_costs_one_row(classifier, tmp_path):
     assert {prediction.label for prediction in predictions} == {"Shirts", None}
 
 
-def test_an_image_error_among_the_pictures_comes_out_in_its_place(classifier):
+def test_an_image_error_among_the_images_comes_out_in_its_place(classifier):
     predictions = classifier.predict([Image.new("RGB", (8, 8)), ImageError("could not be fetched")])
     assert [prediction.error for prediction in predictions] == [None, "could not be fetched"]
 
@@ -149,7 +149,7 @@ def test_numbers_below_one_are_refused(classifier, arguments):
         list(classifier.stream([], **arguments))
 
 
-def test_logits_that_are_no_numbers_are_an_error_of_that_picture(tmp_path):
+def test_logits_that_are_no_numbers_are_an_error_of_that_image(tmp_path):
     broken = Classifier.load(write_tiny_model(tmp_path, weights=np.full_like(WEIGHTS, np.nan)))
     assert "no finite numbers" in broken.predict([Image.new("RGB", (8, 8))])[0].error
 
@@ -234,14 +234,10 @@ def test_importing_the_classifier_loads_neither_torch_nor_transformers():
     assert not {"torch", "torchvision", "transformers", "onnx", "gradio", "datasets"} & set(loaded.split())
 
 
-def test_the_app_folder_works_on_its_own_as_in_a_space(folder, tmp_path):
+def test_the_app_folder_works_on_its_own(folder, tmp_path):
     space = tmp_path / "space"
-    space.mkdir()
-    for source in (ROOT / "app").glob("*.py"):
-        shutil.copy(source, space)
-    picture = save_picture(tmp_path / "a.png", "Flats")
-    code = (
-        "import sys; from classifier import Classifier as C; print(C.load(sys.argv[1]).predict(sys.argv[2:])[0].label)"
-    )
-    command = [sys.executable, "-c", code, folder, picture]
+    shutil.copytree(ROOT / "app", space / "app", ignore=shutil.ignore_patterns("models", "examples", "__pycache__"))
+    image = save_image(tmp_path / "a.png", "Flats")
+    code = "import sys; from app.classifier import Classifier as C; print(C.load(sys.argv[1]).predict(sys.argv[2:])[0].label)"
+    command = [sys.executable, "-c", code, folder, image]
     assert subprocess.run(command, cwd=space, capture_output=True, text=True, check=True).stdout == "Flats\n"

@@ -1,4 +1,4 @@
-"""Heat maps: they show the part of the picture that speaks for the label, and hiding it costs the confidence."""
+"""Heat maps: they show the part of the image that speaks for the label, and hiding it costs the confidence."""
 
 import io
 import zipfile
@@ -16,7 +16,7 @@ from app.explain import OVERLAY_SIDE, heat_map, overlay
 from tests.make_tiny_model import SIDE, WEIGHTS, write_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
-HIDDEN = 0.2  # the share of the picture that the deletion test hides
+HIDDEN = 0.2  # the share of the image that the deletion test hides
 GRID = 8
 
 
@@ -46,18 +46,18 @@ def graph_with_class_maps() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
-def picture_with(colour: str, box: tuple[int, int, int, int], size: tuple[int, int] = (64, 64)) -> bytes:
-    """A grey picture with a rectangle of one colour, which decides its label."""
+def image_with(color: str, box: tuple[int, int, int, int], size: tuple[int, int] = (64, 64)) -> bytes:
+    """A grey image with a rectangle of one colour, which decides its label."""
     image = Image.new("RGB", size, (60, 60, 60))
-    image.paste(colour, box)
+    image.paste(color, box)
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
 
 
 @pytest.mark.parametrize("box", [(0, 0, 30, 30), (34, 34, 64, 64), (34, 0, 64, 30)])
-def test_the_heat_lies_where_the_colour_of_the_label_is(classifier, box):
-    heat = heat_map(classifier, picture_with("#ff0000", box), "Tshirts")
+def test_the_heat_lies_where_the_color_of_the_label_is(classifier, box):
+    heat = heat_map(classifier, image_with("#ff0000", box), "Tshirts")
     left, top, right, bottom = (side // 2 for side in box)
     inside = np.zeros(heat.shape, bool)
     inside[top:bottom, left:right] = True
@@ -69,14 +69,14 @@ def test_the_heat_lies_where_the_colour_of_the_label_is(classifier, box):
 
 
 def test_each_label_has_a_heat_of_its_own(classifier):
-    image = Image.open(io.BytesIO(picture_with("#ff0000", (0, 0, 30, 64)))).convert("RGB")
+    image = Image.open(io.BytesIO(image_with("#ff0000", (0, 0, 30, 64)))).convert("RGB")
     image.paste("#00ff00", (34, 0, 64, 64))
     red, green = heat_map(classifier, image, "Tshirts"), heat_map(classifier, image, "Shirts")
     assert red[:, :12].mean() > 0.5 > red[:, 20:].mean()
     assert green[:, 20:].mean() > 0.5 > green[:, :12].mean()
 
 
-def test_a_picture_of_one_colour_has_no_heat_that_is_not_a_number(classifier):
+def test_an_image_of_one_color_has_no_heat_that_is_not_a_number(classifier):
     assert np.isfinite(heat_map(classifier, Image.new("RGB", (20, 20), "#ff0000"))).all()
 
 
@@ -86,7 +86,7 @@ def test_an_unknown_label_is_refused(classifier):
 
 
 @pytest.mark.parametrize("size", [(200, 100), (100, 200), (1500, 1000), (64, 64)])
-def test_an_overlay_has_the_shape_of_the_picture_and_glows_in_its_place(size):
+def test_an_overlay_has_the_shape_of_the_image_and_glows_in_its_place(size):
     heat = np.zeros((32, 32), np.float32)
     heat[12:20, 12:20] = 1  # the middle, which padding leaves the middle
     drawn = overlay(Image.new("RGB", size, "white"), heat)
@@ -99,17 +99,17 @@ def test_an_overlay_has_the_shape_of_the_picture_and_glows_in_its_place(size):
 
 def test_the_padding_is_left_out_of_an_overlay():
     heat = np.zeros((32, 32), np.float32)
-    heat[:6] = 1  # on the padding above a wide picture
+    heat[:6] = 1  # on the padding above a wide image
     pixels = np.asarray(overlay(Image.new("RGB", (200, 100), "white"), heat), dtype=int)
     assert np.ptp(pixels[10:, :, 0]) < 10
 
 
-def test_the_command_draws_one_picture_for_each_that_it_classified(capsys, tmp_path):
+def test_the_command_draws_one_image_for_each_that_it_classified(capsys, tmp_path):
     model = write_tiny_model(tmp_path / "model")
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "x y.png").write_bytes(picture_with("#ff0000", (0, 0, 30, 30), (60, 80)))
-    (tmp_path / "broken.png").write_text("no picture")
+        (tmp_path / folder / "x y.png").write_bytes(image_with("#ff0000", (0, 0, 30, 30), (60, 80)))
+    (tmp_path / "broken.png").write_text("no image")
     inputs = [str(tmp_path / name) for name in ("a", "broken.png", "b")]
     code = predict.main(["--model", str(model), "--image_path", *inputs, "--explain", str(tmp_path / "why" / "so")])
     drawn = sorted((tmp_path / "why" / "so").iterdir())
@@ -119,7 +119,7 @@ def test_the_command_draws_one_picture_for_each_that_it_classified(capsys, tmp_p
 
 
 def share_that_matters(classifier: Classifier, images: list) -> float:
-    """How often hiding the hottest fifth of a picture costs its label more than hiding a random fifth does."""
+    """How often hiding the hottest fifth of an image costs its label more than hiding a random fifth does."""
     rng = np.random.default_rng(0)
     more = []
     for image in images:

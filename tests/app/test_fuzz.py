@@ -1,6 +1,6 @@
-"""2,000 mutated pictures of seven formats: each is a prediction or an error with a name, within two seconds.
+"""2,000 mutated images of seven formats: each is a prediction or an error with a name, within two seconds.
 
-    python -m tests.test_fuzz MODEL_FOLDER 0 2000    # classify them and print what came out
+    python -m tests.app.test_fuzz MODEL_FOLDER 0 2000    # classify them and print what came out
 
 They are classified in a process of their own, so that a crash, a hang or too much memory is a failed test.
 """
@@ -22,20 +22,20 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 MUTATIONS = 2000
-FEW = 196  # in the fast suite: each base picture with each kind of damage
+FEW = 196  # in the fast suite: each base image with each kind of damage
 SECONDS = 2.0  # of the processor's time, because the tests may share the machine
-MEMORY_MIB = 1200  # the whole process; a picture of app.images.MAX_PIXELS alone takes 150, and twice that while turned
+MEMORY_MIB = 1200  # the whole process; an image of app.images.MAX_PIXELS alone takes 150, and twice that while turned
 SIZE = (120, 90)
 HUGE = (2, 4097, 30_000, 65_535, 2**31 - 1, 2**32 - 1)
 
 
-def base_pictures() -> list[bytes]:
+def base_images() -> list[bytes]:
     """Two of each format."""
     x, y = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
     pixels = np.stack([x * 2, y * 2, (x * y) % 256], axis=-1).astype(np.uint8)
     pixels[20:60, 30:90] = np.random.default_rng(0).integers(0, 256, (40, 60, 3))
     image = Image.fromarray(pixels)
-    grey16 = Image.fromarray((np.asarray(image.convert("L")).astype(np.uint16) * 257).astype(np.uint16))
+    gray16 = Image.fromarray((np.asarray(image.convert("L")).astype(np.uint16) * 257).astype(np.uint16))
     alpha = image.copy()
     alpha.putalpha(image.convert("L"))
     frames = {"save_all": True, "append_images": [image.rotate(90), image.rotate(180)]}
@@ -45,7 +45,7 @@ def base_pictures() -> list[bytes]:
         encoded(image, "JPEG", exif=exif),
         encoded(image, "JPEG", progressive=True, quality=60),
         encoded(alpha, "PNG"),
-        encoded(grey16, "PNG"),
+        encoded(gray16, "PNG"),
         encoded(image, "WEBP"),
         encoded(image, "WEBP", lossless=True, **frames),
         encoded(image.quantize(64), "GIF"),
@@ -55,7 +55,7 @@ def base_pictures() -> list[bytes]:
         encoded(image, "BMP"),
         encoded(image.quantize(200), "BMP"),
         encoded(image, "TIFF", compression="tiff_lzw"),
-        encoded(grey16, "TIFF", compression="tiff_adobe_deflate"),
+        encoded(gray16, "TIFF", compression="tiff_adobe_deflate"),
     ]
 
 
@@ -81,13 +81,13 @@ def truncate(data: bytearray, rng: np.random.Generator) -> None:
 
 def change_header(data: bytearray, rng: np.random.Generator) -> None:
     """That of another format over, or before, the own one."""
-    other = base_pictures_once()[int(rng.integers(14))]
+    other = base_images_once()[int(rng.integers(14))]
     length = int(rng.integers(2, 40))
     data[: length if rng.integers(2) else 0] = other[:length]
 
 
 def claim_huge_size(data: bytearray, rng: np.random.Generator) -> None:
-    """Where the format keeps its size; PNG's checksum is made right again, or the picture would be refused for that."""
+    """Where the format keeps its size; PNG's checksum is made right again, or the image would be refused for that."""
     width, height = (int(side) for side in rng.choice(HUGE, 2))
     place, layout = size_field(bytes(data))
     limit = 2 ** (8 * struct.calcsize(layout[:2])) - 1
@@ -129,22 +129,22 @@ DAMAGES: tuple[Callable, ...] = (
 BASES: list[bytes] = []
 
 
-def base_pictures_once() -> list[bytes]:
+def base_images_once() -> list[bytes]:
     if not BASES:
-        BASES.extend(base_pictures())
+        BASES.extend(base_images())
     return BASES
 
 
 def mutated(number: int) -> bytes:
     """The same bytes for the same number."""
-    bases = base_pictures_once()
+    bases = base_images_once()
     data = bytearray(bases[number % len(bases)])
     DAMAGES[number // len(bases) % len(DAMAGES)](data, np.random.default_rng(number))
     return bytes(data)
 
 
 def classify(model: str, start: int, stop: int) -> dict:
-    """Run in the child: what came out, the slowest picture and the most memory."""
+    """Run in the child: what came out, the slowest image and the most memory."""
     import resource
 
     from app.classifier import Classifier
@@ -161,12 +161,12 @@ def classify(model: str, start: int, stop: int) -> dict:
 
 
 def check(model: Path, start: int, stop: int) -> dict:
-    command = [sys.executable, "-m", "tests.test_fuzz", str(model), str(start), str(stop)]
+    command = [sys.executable, "-m", "tests.app.test_fuzz", str(model), str(start), str(stop)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout)
     assert sum(result["outcomes"].values()) == stop - start
-    assert result["slowest"][0] < SECONDS, f"picture {result['slowest'][1]} took {result['slowest'][0]:.1f} s"
+    assert result["slowest"][0] < SECONDS, f"image {result['slowest'][1]} took {result['slowest'][0]:.1f} s"
     assert result["peak_mib"] < MEMORY_MIB
     return result
 
@@ -181,7 +181,7 @@ def model(tmp_path_factory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
-def test_damaged_pictures_of_every_format_are_predictions_or_named_errors(model):
+def test_damaged_images_of_every_format_are_predictions_or_named_errors(model):
     outcomes = check(model, 0, FEW)["outcomes"]
     assert all(outcome.startswith(NAMED) for outcome in outcomes), outcomes
     assert outcomes["ok"] > 20
@@ -190,15 +190,15 @@ def test_damaged_pictures_of_every_format_are_predictions_or_named_errors(model)
 
 
 @pytest.mark.slow
-def test_two_thousand_damaged_pictures_are_predictions_or_named_errors(model):
+def test_two_thousand_damaged_images_are_predictions_or_named_errors(model):
     outcomes = check(model, FEW, MUTATIONS)["outcomes"]
     assert all(outcome.startswith(NAMED) for outcome in outcomes), outcomes
 
 
-def test_the_undamaged_pictures_are_all_classified(model):
+def test_the_undamaged_images_are_all_classified(model):
     from app.classifier import Classifier
 
-    predictions = Classifier.load(model, workers=1).predict(base_pictures())
+    predictions = Classifier.load(model, workers=1).predict(base_images())
     assert [prediction.status for prediction in predictions] == ["ok"] * 14
 
 
@@ -206,8 +206,8 @@ def test_all_eight_orientations_give_identical_logits(model):
     from app.classifier import Classifier
 
     classifier = Classifier.load(model, workers=1)
-    image = Image.open(io.BytesIO(base_pictures()[2])).convert("RGB")
-    turns = (None, 0, 3, 1, 5, 2, 6, 4)  # Pillow's numbers of what turns the upright picture into the stored one
+    image = Image.open(io.BytesIO(base_images()[2])).convert("RGB")
+    turns = (None, 0, 3, 1, 5, 2, 6, 4)  # Pillow's numbers of what turns the upright image into the stored one
     logits = []
     for orientation, turn in enumerate(turns, start=1):
         exif = Image.Exif()

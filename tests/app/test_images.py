@@ -1,4 +1,4 @@
-"""Pictures from anywhere: odd modes, odd orientations, hostile files, and the array that a model reads."""
+"""Images from anywhere: odd modes, odd orientations, hostile files, and the array that a model reads."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from app.images import FORMATS, MAX_PIXELS, ImageError, load_image, pad_to_square, preprocess
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
-# What turns an upright picture into the stored one that a camera tags with this orientation.
+# What turns an upright image into the stored one that a camera tags with this orientation.
 STORED_FOR_ORIENTATION = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,7 +34,7 @@ CONFIG = {
 
 
 def gradient(width: int = 48, height: int = 64) -> Image.Image:
-    """A picture without any symmetry."""
+    """An image without any symmetry."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([x * 255 // width, y * 255 // height, (x + 2 * y) % 256], axis=-1).astype(np.uint8))
 
@@ -59,7 +59,7 @@ def png_with_size(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF", "WEBP", "JPEG", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_upright_whatever_its_exif_orientation(orientation, image_format):
+def test_an_image_is_upright_whatever_its_exif_orientation(orientation, image_format):
     upright = gradient()
     method = STORED_FOR_ORIENTATION[orientation]
     exif = Image.Exif()
@@ -75,7 +75,7 @@ def test_a_picture_is_upright_whatever_its_exif_orientation(orientation, image_f
         assert difference.mean() < 12
 
 
-def test_the_same_picture_in_all_orientations_gives_identical_arrays():
+def test_the_same_image_in_all_orientations_gives_identical_arrays():
     arrays = []
     for orientation, method in STORED_FOR_ORIENTATION.items():
         exif = Image.Exif()
@@ -86,7 +86,7 @@ def test_the_same_picture_in_all_orientations_gives_identical_arrays():
     assert all(np.array_equal(array, arrays[0]) for array in arrays)
 
 
-def test_an_upright_picture_is_not_turned_a_second_time():
+def test_an_upright_image_is_not_turned_a_second_time():
     exif = Image.Exif()
     exif[0x0112] = 6
     once = load_image(encoded(gradient(), "PNG", exif=exif.tobytes()))
@@ -94,7 +94,7 @@ def test_an_upright_picture_is_not_turned_a_second_time():
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_unreadable_exif_does_not_cost_the_picture():
+def test_unreadable_exif_does_not_cost_the_image():
     assert load_image(encoded(gradient(), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken")).size == (48, 64)
 
 
@@ -105,7 +105,7 @@ def palette_with_transparency() -> bytes:
     return encoded(image, "PNG", transparency=0)
 
 
-def grey_16_bit(mode: str, image_format: str) -> bytes:
+def gray_16_bit(mode: str, image_format: str) -> bytes:
     return encoded(Image.fromarray(np.full((4, 4), 51 * 257, dtype=np.dtype(mode))), image_format)
 
 
@@ -131,9 +131,9 @@ def grey_16_bit(mode: str, image_format: str) -> bytes:
         pytest.param(lambda: Image.new("LA", (4, 4), (0, 0)).convert("La"), WHITE, id="La"),
         pytest.param(lambda: Image.new("P", (4, 4)).convert("PA"), (0, 0, 0), id="PA"),
         pytest.param(lambda: encoded(Image.new("LAB", (4, 4), (255, 128, 128)), "TIFF"), WHITE, id="LAB TIFF"),
-        pytest.param(lambda: grey_16_bit("<u2", "PNG"), (51,) * 3, id="16-bit PNG"),
-        pytest.param(lambda: grey_16_bit("<u2", "TIFF"), (51,) * 3, id="16-bit TIFF"),
-        pytest.param(lambda: grey_16_bit(">u2", "TIFF"), (51,) * 3, id="16-bit big-endian TIFF"),
+        pytest.param(lambda: gray_16_bit("<u2", "PNG"), (51,) * 3, id="16-bit PNG"),
+        pytest.param(lambda: gray_16_bit("<u2", "TIFF"), (51,) * 3, id="16-bit TIFF"),
+        pytest.param(lambda: gray_16_bit(">u2", "TIFF"), (51,) * 3, id="16-bit big-endian TIFF"),
         pytest.param(lambda: encoded(Image.new("I", (4, 4), 51 * 257), "TIFF"), (51,) * 3, id="32-bit TIFF"),
         pytest.param(lambda: encoded(Image.new("F", (4, 4), 0.2), "TIFF"), (51,) * 3, id="float TIFF"),
         pytest.param(lambda: encoded(Image.new("F", (4, 4), float("nan")), "TIFF"), (0,) * 3, id="not a number"),
@@ -147,7 +147,7 @@ def test_every_odd_mode_becomes_the_right_rgb(content, expected):
     assert np.abs(np.subtract(loaded.getpixel((0, 0)), expected)).max() <= 3, loaded.getpixel((0, 0))
 
 
-def test_16_bit_grey_keeps_its_whole_range():
+def test_16_bit_gray_keeps_its_whole_range():
     values = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
     loaded = np.asarray(load_image(encoded(Image.fromarray(values), "PNG")))[..., 0]
     assert np.abs(loaded.astype(int) - values / 257).max() <= 1
@@ -240,7 +240,7 @@ def test_random_bytes_behind_each_signature_never_raise_anything_else():
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
-def test_a_large_picture_is_loaded_smaller_but_never_below_twice_the_target(image_format):
+def test_a_large_image_is_loaded_smaller_but_never_below_twice_the_target(image_format):
     content = encoded(gradient(1000, 1400), image_format)
     assert load_image(content).size == (1000, 1400)
     reduced = load_image(content, target_size=100)
@@ -258,7 +258,7 @@ def test_an_open_image_is_taken_and_left_as_it_was():
 @pytest.mark.parametrize(
     ("size", "offset"), [((20, 40), (10, 0)), ((41, 20), (0, 10)), ((1, 5), (2, 0)), ((5, 1), (0, 2))]
 )
-def test_padding_centres_on_the_median_colour_of_the_border(size, offset):
+def test_padding_centers_on_the_median_color_of_the_border(size, offset):
     image = Image.new("RGB", size, (200, 100, 50))
     image.putpixel((0, 0), (0, 0, 0))
     square = pad_to_square(image)
@@ -267,14 +267,14 @@ def test_padding_centres_on_the_median_colour_of_the_border(size, offset):
     assert square.crop((*offset, offset[0] + size[0], offset[1] + size[1])).tobytes() == image.tobytes()
 
 
-def test_an_extremely_long_picture_is_classified_without_a_huge_square():
+def test_an_extremely_long_image_is_classified_without_a_huge_square():
     image = Image.new("RGB", (300_000, 2), RED)
     assert preprocess(image, CONFIG | {"do_pad_to_square": True}).shape == (3, 24, 16)
     with pytest.raises(ImageError, match="too elongated"):
         pad_to_square(image)
 
 
-def test_the_border_colour_is_the_channel_wise_median_of_the_outermost_ring():
+def test_the_border_color_is_the_channel_wise_median_of_the_outermost_ring():
     image = Image.fromarray(np.random.default_rng(3).integers(0, 256, (9, 6, 3), dtype=np.uint8))
     pixels = np.asarray(image)
     ring = np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
@@ -282,12 +282,12 @@ def test_the_border_colour_is_the_channel_wise_median_of_the_outermost_ring():
     assert pad_to_square(image).getpixel((0, 0)) == tuple(expected)
 
 
-def test_a_square_picture_is_returned_as_it_is():
+def test_a_square_image_is_returned_as_it_is():
     image = gradient(32, 32)
     assert pad_to_square(image) is image
 
 
-def test_preprocessing_resizes_rescales_and_normalises():
+def test_preprocessing_resizes_rescales_and_normalizes():
     image = gradient()
     pixels = preprocess(image, CONFIG)
     resized = np.asarray(image.resize((16, 24), Image.Resampling.BICUBIC), dtype=np.float64)

@@ -30,8 +30,8 @@ from app import batches, cards, limits, page_about, page_batch, review, service
 from app.batches import Batch
 from app.classifier import Prediction, ScoredLabel
 from app.images import ImageError
-from app.limits import Busy, NotAnImage, TooLarge, UnknownModel, Unreadable, UserError
-from app.service import Gate, Service
+from app.limits import BusyError, NotAnImageError, RequestError, TooLargeError, UnknownModelError, UnreadableError
+from app.service import ConcurrencyLimiter, Service
 from data_prep.pipeline.corrections import read_corrections
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +80,7 @@ def test_classify_answers_with_path_confidences_and_verdict(client):
     assert 0 < answer["milliseconds"] < 60_000
 
 
-def test_classify_batch_keeps_the_order_and_gives_a_bad_picture_its_own_row(client, tmp_path):
+def test_classify_batch_keeps_the_order_and_gives_a_bad_image_its_own_row(client, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(SHIRT.read_bytes()[:2000])
     files = [handle_file(SHIRT), handle_file(broken), handle_file(EXAMPLES / "watches.jpg")]
@@ -120,8 +120,8 @@ def call_tool(address: str, *images: str) -> tuple[list, list]:
 
 
 def test_an_assistant_calls_the_same_functions_as_tools(address):
-    picture = (EXAMPLES / "casual_shoes.jpg").read_bytes()
-    tools, (answer, refusal) = call_tool(address, data_url(picture)["url"], data_url(b"no picture")["url"])
+    image = (EXAMPLES / "casual_shoes.jpg").read_bytes()
+    tools, (answer, refusal) = call_tool(address, data_url(image)["url"], data_url(b"no image")["url"])
     assert {tool.name for tool in tools} == {"classify", "classify_batch", "find_products"}
     assert all(tool.description for tool in tools)
     assert ast.literal_eval(answer.content[0].text)["label"] == "Casual Shoes"  # Gradio sends Python's spelling
@@ -182,7 +182,7 @@ def trap():
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Trap)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/picture.jpg", asked
+    yield f"http://127.0.0.1:{server.server_port}/image.jpg", asked
     server.shutdown()
     server.server_close()
 
@@ -220,7 +220,7 @@ def test_mounted_in_another_application_it_reads_no_path_either(known):
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image file"),
     ],
 )
-def test_a_bad_picture_gives_one_line_without_paths_or_stack_traces(client, tmp_path, content, reason):
+def test_a_bad_image_gives_one_line_without_paths_or_stack_traces(client, tmp_path, content, reason):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(content)
     with pytest.raises(AppError) as error:
@@ -233,7 +233,7 @@ def test_a_bad_picture_gives_one_line_without_paths_or_stack_traces(client, tmp_
 def test_wrong_parameters_are_named(address):
     url = data_url(SHIRT.read_bytes())
     assert "top_k must be" in call(address, "classify", url, "fashion", 1000)
-    assert "Send a picture" in call(address, "classify", None, "fashion", 5)
+    assert "Send an image" in call(address, "classify", None, "fashion", 5)
 
 
 def test_what_was_not_foreseen_shows_no_details(client, monkeypatch, caplog):
@@ -249,7 +249,7 @@ def test_what_was_not_foreseen_shows_no_details(client, monkeypatch, caplog):
 
 def test_a_full_house_is_told_to_come_back(client, monkeypatch):
     def busy(*_):
-        raise Busy
+        raise BusyError
 
     monkeypatch.setattr(Service, "classify", busy)
     with pytest.raises(AppError, match="try again in 5 seconds"):
@@ -277,19 +277,19 @@ def test_the_page_counts_nobody_and_keeps_no_history(address):
 def test_the_service_names_its_models_and_refuses_others(known, tmp_path):
     assert known.names == ["fashion", "plain"]
     for name in ("absent", "../fashion", ["fashion"]):
-        with pytest.raises(UnknownModel, match="Choose one of: fashion, plain"):
+        with pytest.raises(UnknownModelError, match="Choose one of: fashion, plain"):
             known.classify(SHIRT, name)
     with pytest.raises(service.ModelError, match="no model in"):
         Service(tmp_path)
 
 
-def test_each_kind_of_bad_picture_has_its_error(known, monkeypatch):
-    with pytest.raises(NotAnImage):
+def test_each_kind_of_bad_image_has_its_error(known, monkeypatch):
+    with pytest.raises(NotAnImageError):
         known.classify(b"text")
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableError):
         known.classify(b"\xff\xd8\xff")
     monkeypatch.setattr(limits, "MAX_FILE_BYTES", 100)
-    with pytest.raises(TooLarge, match="at most 100|at most 9"):
+    with pytest.raises(TooLargeError, match="at most 100|at most 9"):
         known.classify(SHIRT)
 
 
@@ -309,7 +309,7 @@ def test_a_large_screenshot_is_shrunk_but_its_boxes_are_not(known, monkeypatch):
 
 
 def test_the_gate_lets_some_in_some_wait_and_sends_the_others_away():
-    gate = Gate(running=1, waiting=1, seconds=5)
+    gate = ConcurrencyLimiter(running=1, waiting=1, seconds=5)
     inside, leave, waited = threading.Event(), threading.Event(), []
 
     def stay():
@@ -328,7 +328,7 @@ def test_the_gate_lets_some_in_some_wait_and_sends_the_others_away():
     second.start()
     while gate.places._value:
         pass
-    with pytest.raises(Busy), gate():
+    with pytest.raises(BusyError), gate():
         pass
     leave.set()
     first.join(5)
@@ -338,17 +338,17 @@ def test_the_gate_lets_some_in_some_wait_and_sends_the_others_away():
         pass
 
 
-def test_a_heat_map_is_a_picture_of_the_same_shape(known):
-    picture = known.heat_map(SHIRT)
-    assert abs(picture.width / picture.height - 480 / 640) < 0.01
-    with pytest.raises(UserError, match="no category"):
+def test_a_heat_map_is_an_image_of_the_same_shape(known):
+    image = known.heat_map(SHIRT)
+    assert abs(image.width / image.height - 480 / 640) < 0.01
+    with pytest.raises(RequestError, match="no category"):
         known.heat_map(SHIRT, None, "Spaceships")
 
 
 # --- batches and zips ------------------------------------------------------------------------------------------------
 
 
-def test_a_zip_gives_its_pictures_and_leaves_out_what_systems_put_in(tmp_path):
+def test_a_zip_gives_its_images_and_leaves_out_what_systems_put_in(tmp_path):
     shirt = SHIRT.read_bytes()
     files = {"socks/a.jpg": shirt, "__MACOSX/._a.jpg": b"x", ".DS_Store": b"x", "socks/._b.jpg": b"x", "empty/": b""}
     batch = Batch([("mine.zip", zip_of(tmp_path / "mine.zip", files)), ("shirt.jpg", SHIRT)])
@@ -359,15 +359,15 @@ def test_a_zip_gives_its_pictures_and_leaves_out_what_systems_put_in(tmp_path):
 def test_a_batch_has_limits_of_count_and_bytes(tmp_path, monkeypatch):
     archive = zip_of(tmp_path / "many.zip", {f"{n}.jpg": b"x" * 1000 for n in range(12)})
     monkeypatch.setattr(limits, "MAX_BATCH_FILES", 10)
-    with pytest.raises(TooLarge, match="These are 12 files; one batch may have 10"):
+    with pytest.raises(TooLargeError, match="These are 12 files; one batch may have 10"):
         Batch([("many.zip", archive)])
     monkeypatch.setattr(limits, "MAX_BATCH_FILES", 100)
     monkeypatch.setattr(limits, "MAX_BATCH_BYTES", 10_000)
-    with pytest.raises(TooLarge, match="one batch may have 0.00954 MB"):
+    with pytest.raises(TooLargeError, match="one batch may have 0.00954 MB"):
         Batch([("many.zip", archive)])
-    with pytest.raises(UserError, match="Choose some pictures"):
+    with pytest.raises(RequestError, match="Choose some images"):
         Batch([])
-    with pytest.raises(UserError, match="holds no files"):
+    with pytest.raises(RequestError, match="holds no files"):
         Batch([("empty.zip", zip_of(tmp_path / "empty.zip", {}))])
 
 
@@ -394,15 +394,15 @@ def test_a_damaged_zip_is_refused_in_one_line(tmp_path, monkeypatch):
     path = zip_of(tmp_path / "a.zip", {"a.jpg": b"x" * 100})
     damaged = tmp_path / "damaged.zip"
     damaged.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(Unreadable, match="This zip is damaged"):
+    with pytest.raises(UnreadableError, match="This zip is damaged"):
         Batch([("damaged.zip", damaged)])
     monkeypatch.setattr(batches, "MAX_DIRECTORY_BYTES", 10)
-    with pytest.raises(TooLarge, match="too many files"):
+    with pytest.raises(TooLargeError, match="too many files"):
         Batch([("a.zip", path)])
 
 
 def test_a_batch_becomes_rows_in_order_and_csv_that_no_spreadsheet_runs(known, tmp_path):
-    files = {"=1+1.jpg": SHIRT.read_bytes(), "b.txt": b"no picture"}
+    files = {"=1+1.jpg": SHIRT.read_bytes(), "b.txt": b"no image"}
     batch = Batch([("z", zip_of(tmp_path / "z.zip", files))])
     rows = page_batch.classified(known, batch, "fashion", progress=lambda *_, **__: None)
     assert [row.prediction.status for row in rows] == ["ok", "error"]
@@ -471,14 +471,14 @@ def test_review_is_off_unless_asked_for(known, tmp_path, monkeypatch):
     assert page_module.review_queue(known, None, tmp_path / "c.csv") is not None
 
 
-def test_only_pictures_that_need_a_person_come_to_review(known, tmp_path):
+def test_only_images_that_need_a_person_come_to_review(known, tmp_path):
     queue = review.ReviewQueue(known, tmp_path / "c.csv")
     queue.see("sure.jpg", SHIRT, SURE)
     queue.see("unsure.jpg", SHIRT, UNSURE)
     queue.see("unsure.jpg", SHIRT, UNSURE)
     queue.see("bad.jpg", ImageError("bad"), Prediction("error", error="bad"))
     assert [item.id for item in queue.items] == ["unsure.jpg"]
-    assert max(Image.open(io.BytesIO(queue.items[0].picture)).size) == review.PICTURE_SIDE
+    assert max(Image.open(io.BytesIO(queue.items[0].image)).size) == review.IMAGE_SIDE
     assert "sure of Tshirts" in review.reason(SURE, label="Socks") and not review.reason(SURE, label="Tshirts")
 
 

@@ -32,7 +32,7 @@ from starlette.testclient import TestClient
 from app import limits, uploads
 from app.server import create_app, main
 from app.service import Service
-from tests.make_tiny_model import COLOUR_FOR_LABEL, write_tiny_model
+from tests.make_tiny_model import COLOR_FOR_LABEL, write_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,9 @@ def running(app) -> Iterator[str]:
         thread.join(10)
 
 
-def picture(label: str = "Tshirts", size: tuple[int, int] = (60, 80)) -> bytes:
+def image(label: str = "Tshirts", size: tuple[int, int] = (60, 80)) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", size, COLOUR_FOR_LABEL[label]).save(buffer, "PNG")
+    Image.new("RGB", size, COLOR_FOR_LABEL[label]).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -74,8 +74,8 @@ def post(client, *files: tuple[str, bytes], **parameters) -> httpx.Response:
     return client.post("/v1/classify", files=[("files", file) for file in files], params=parameters)
 
 
-def test_one_picture_gets_a_typed_answer(client):
-    response = post(client, ("shirt.png", picture("Flats")), top_k=2)
+def test_one_image_gets_a_typed_answer(client):
+    response = post(client, ("shirt.png", image("Flats")), top_k=2)
     answer = response.json()
     (result,) = answer["results"]
     assert response.status_code == 200
@@ -89,9 +89,9 @@ def test_one_picture_gets_a_typed_answer(client):
     assert result["top_k"][0] == {"label": "Flats", "confidence": result["confidence"]}
 
 
-def test_many_pictures_keep_their_order_and_a_bad_one_costs_its_own_row(client):
-    files = [(f"{label}.png", picture(label)) for label in COLOUR_FOR_LABEL]
-    response = post(client, *files[:2], ("broken.png", picture()[:50]), *files[2:], model="other")
+def test_many_images_keep_their_order_and_a_bad_one_costs_its_own_row(client):
+    files = [(f"{label}.png", image(label)) for label in COLOR_FOR_LABEL]
+    response = post(client, *files[:2], ("broken.png", image()[:50]), *files[2:], model="other")
     rows = response.json()["results"]
     assert response.status_code == 200
     assert response.json()["model"] == "other"
@@ -100,7 +100,7 @@ def test_many_pictures_keep_their_order_and_a_bad_one_costs_its_own_row(client):
     assert "image" in rows[2]["error"]
 
 
-def test_a_truncated_picture_is_422_with_the_reason(client):
+def test_a_truncated_image_is_422_with_the_reason(client):
     buffer = io.BytesIO()
     Image.effect_noise((200, 200), 80).save(buffer, "JPEG")
     response = post(client, ("cut.jpg", buffer.getvalue()[:3000]))
@@ -123,7 +123,7 @@ def test_json_instead_of_a_form_is_415(client):
     assert "multipart/form-data" in response.json()["message"]
 
 
-def test_a_picture_of_too_many_pixels_is_413(client):
+def test_an_image_of_too_many_pixels_is_413(client):
     buffer = io.BytesIO()
     Image.new("1", (8000, 7000)).save(buffer, "PNG")
     response = post(client, ("bomb.png", buffer.getvalue()))
@@ -136,7 +136,7 @@ def test_a_picture_of_too_many_pixels_is_413(client):
     [({"model": "../fashion"}, "model"), ({"top_k": 0}, "top_k"), ({"top_k": 21}, "top_k"), ({"top_k": "x"}, "top_k")],
 )
 def test_a_wrong_parameter_is_422_and_named(client, parameters, named):
-    response = post(client, ("a.png", picture()), **parameters)
+    response = post(client, ("a.png", image()), **parameters)
     assert response.status_code == 422
     assert response.json()["code"] == "invalid"
     assert response.json()["message"].startswith(f"{named}: Input should be")
@@ -144,7 +144,7 @@ def test_a_wrong_parameter_is_422_and_named(client, parameters, named):
 
 @pytest.mark.parametrize("field", ["file", "image"])
 def test_a_file_under_another_name_says_which_name_is_expected(client, field):
-    response = client.post("/v1/classify", files={field: ("a.png", picture())})
+    response = client.post("/v1/classify", files={field: ("a.png", image())})
     assert response.status_code == 422
     assert "curl -F files=@photo.jpg" in response.json()["message"]
 
@@ -160,7 +160,7 @@ def test_a_damaged_form_is_400_or_422(client, body):
 
 def test_too_many_files_are_413(client, monkeypatch):
     monkeypatch.setattr(limits, "MAX_BATCH_FILES", 3)
-    response = post(client, *[(f"{i}.png", picture()) for i in range(4)])
+    response = post(client, *[(f"{i}.png", image()) for i in range(4)])
     assert response.status_code == 413
     assert "At most 3 files" in response.json()["message"]
 
@@ -230,7 +230,7 @@ def test_a_request_that_arrives_too_slowly_is_408_and_gives_its_place_back(model
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         response = httpx.post(f"{address}/v1/classify", content=body(), headers=headers)
         assert response.status_code == 408
-        assert httpx.post(f"{address}/v1/classify", files={"files": picture()}).status_code == 200
+        assert httpx.post(f"{address}/v1/classify", files={"files": image()}).status_code == 200
 
 
 def test_when_it_is_busy_it_says_when_to_come_back_without_reading_the_request(models, monkeypatch):
@@ -245,12 +245,12 @@ def test_busy_models_are_503_with_retry_after(models, monkeypatch):
     monkeypatch.setattr(limits, "MAX_WAIT_SECONDS", 0.05)
     service = Service(models)
     with TestClient(create_app(service, page=False)) as client:
-        with service.gate():
-            response = post(client, ("a.png", picture()))
+        with service.limiter():
+            response = post(client, ("a.png", image()))
         assert response.status_code == 503
         assert int(response.headers["Retry-After"]) > 0
         assert response.json()["code"] == "busy"
-        assert post(client, ("a.png", picture())).status_code == 200
+        assert post(client, ("a.png", image())).status_code == 200
 
 
 def test_no_file_of_an_upload_stays_on_the_disk(client, tmp_path, monkeypatch):
@@ -273,7 +273,7 @@ def test_a_failure_inside_shows_neither_stack_nor_path(models, monkeypatch):
 
     monkeypatch.setattr(service, "classify_batch", fail)
     with TestClient(app, raise_server_exceptions=False) as client:
-        response = post(client, ("a.png", picture()))
+        response = post(client, ("a.png", image()))
     assert response.status_code == 500
     assert response.json()["code"] == "internal"
     assert "secret" not in response.text
@@ -281,7 +281,7 @@ def test_a_failure_inside_shows_neither_stack_nor_path(models, monkeypatch):
 
 
 def test_the_name_of_an_upload_is_shown_without_its_folders(client):
-    response = post(client, ("../../etc/passwd", b"no picture"), ("C:\\photos\\a.png", picture()))
+    response = post(client, ("../../etc/passwd", b"no image"), ("C:\\photos\\a.png", image()))
     assert [row["file"] for row in response.json()["results"]] == ["passwd", "a.png"]
 
 
@@ -298,15 +298,15 @@ def test_the_health_check_names_the_models(client):
     assert client.get("/healthz").json() == {"status": "ok", "models": ["fashion", "other"]}
 
 
-def test_the_counters_count_requests_and_pictures_and_keep_no_name(client):
-    post(client, ("private-name.png", picture()), ("b.png", b"none"))
+def test_the_counters_count_requests_and_images_and_keep_no_name(client):
+    post(client, ("private-name.png", image()), ("b.png", b"none"))
     post(client, ("c.png", b"none"))
     client.get("/v1/secret-path")
     text = client.get("/metrics").text
     assert 'snapshelf_requests_total{method="POST",path="/v1/classify",status="200"} 1.0' in text
     assert 'snapshelf_requests_total{method="POST",path="/v1/classify",status="415"} 1.0' in text
-    assert 'snapshelf_pictures_total{model="fashion",status="ok"} 1.0' in text
-    assert 'snapshelf_pictures_total{model="fashion",status="error"} 2.0' in text
+    assert 'snapshelf_images_total{model="fashion",status="ok"} 1.0' in text
+    assert 'snapshelf_images_total{model="fashion",status="error"} 2.0' in text
     assert 'snapshelf_request_seconds_count{path="/v1/classify"} 2.0' in text
     assert "secret-path" not in text
     assert "private-name" not in text
@@ -349,7 +349,7 @@ def test_the_page_and_the_api_live_on_one_server(models):
         assert "Snapshelf" in client.get("/").text
         assert client.get("/healthz").json()["status"] == "ok"
         assert client.get("/docs").text.count("swagger-ui") > 0
-        assert post(client, ("a.png", picture("Shirts"))).json()["results"][0]["label"] == "Shirts"
+        assert post(client, ("a.png", image("Shirts"))).json()["results"][0]["label"] == "Shirts"
         assert client.get("/v1/classify").json()["code"] == "method_not_allowed"
         assert client.get("/v1/nothing").json()["code"] == "not_found"
 

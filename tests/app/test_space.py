@@ -57,7 +57,7 @@ def checkout(tmp_path) -> Path:
         "../results/leaderboard.csv": "name,accuracy\n",
         "../results/secret.csv": "",
         "../results/runs/tiny/confusion.png": "drawn",
-        "../results/runs/tiny/mistakes.png": "other people's pictures",
+        "../results/runs/tiny/mistakes.png": "other people's images",
         "../requirements.txt": "-r app/requirements.txt\ngradio==6.31.0\n",
     }
     for name, text in files.items():

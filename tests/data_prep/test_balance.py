@@ -165,7 +165,7 @@ def test_a_changed_copy_has_no_black_corners():
         assert (changed == (250, 240, 230)).all()
 
 
-def test_a_cap_drops_duplicates_before_different_pictures(drawn, tmp_path):
+def test_a_cap_drops_duplicates_before_different_images(drawn, tmp_path):
     train = run(drawn, tmp_path / "out", "--strategy", "cap", "--cap", "6")["train"]
     groups = [row["group"] for row in train if train.features["kind"].int2str(row["kind"]) == "shirts"]
     assert len(set(groups)) == 6  # of nine shirts four are copies of one

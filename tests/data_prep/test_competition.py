@@ -45,7 +45,7 @@ def kit(drawn_dataset, tmp_path_factory) -> Path:
     return host(drawn_dataset, tmp_path_factory.mktemp("kit") / "competition", "--seed", "5")
 
 
-def test_players_get_the_pictures_and_labels_of_train_and_validation(kit, drawn_dataset):
+def test_players_get_the_images_and_labels_of_train_and_validation(kit, drawn_dataset):
     train, test = table(kit / "train.csv"), table(kit / "test.csv")
     splits = [split for split, _ in rows_of(drawn_dataset, "articleType").values()]
     assert len(train) == splits.count("train") + splits.count("validation") and len(test) == splits.count("test")
@@ -88,7 +88,7 @@ def read_seed(folder: Path) -> int:
     return json.loads((folder / "host.json").read_text())["seed"]
 
 
-def test_pictures_of_one_product_are_public_together_or_private_together():
+def test_images_of_one_product_are_public_together_or_private_together():
     from data_prep.pipeline.schema import Row
 
     rows = [

@@ -19,13 +19,13 @@ from PIL import Image
 from data_prep.pipeline import build, command, facts, images, schema
 from data_prep.pipeline.build import write_dataset
 from data_prep.pipeline.card import dataset_fingerprint, read_card
-from data_prep.pipeline.duplicates import Looks, group_images
+from data_prep.pipeline.duplicates import ImageSignature, group_images
 from data_prep.pipeline.images import DatasetImage, FileImage, check_image
 from data_prep.pipeline.schema import Options, Row, Source
 from data_prep.pipeline.splits import keep_given_splits, split_groups
 from data_prep.pipeline.storage import read_rows
 
-SOURCE = Source(name="Drawn", origin="made by the tests", licence="apache-2.0")
+SOURCE = Source(name="Drawn", origin="made by the tests", license="apache-2.0")
 
 
 def draw(seed: int, size: tuple[int, int] = (60, 80), mode: str = "RGB") -> Image.Image:
@@ -41,7 +41,7 @@ def encode(image: Image.Image, image_format: str = "JPEG", **options) -> bytes:
 
 
 def make_rows(folder: Path, count: int, classes: int = 3) -> list[Row]:
-    """`count` different pictures in `folder`, dealt out to the classes in turn."""
+    """`count` different images in `folder`, dealt out to the classes in turn."""
     folder.mkdir(exist_ok=True)
     rows = []
     for number in range(count):
@@ -88,7 +88,7 @@ def test_a_bad_image_gets_its_reason(reason):
     assert check_image(BAD_IMAGES[reason]).reason.startswith(reason)
 
 
-def test_a_picture_without_pixels_is_refused():
+def test_an_image_without_pixels_is_refused():
     header = bytearray(encode(draw(1), "BMP"))
     header[18:26] = bytes(8)  # width and height
     assert "zero pixels" in check_image(bytes(header)).reason
@@ -116,7 +116,7 @@ def test_transparency_is_seen_as_white():
     assert set(check_image(encode(clear, "PNG")).thumbnail) == {255}
 
 
-def test_a_flat_picture_is_blank_and_a_drawn_one_is_not():
+def test_a_flat_image_is_blank_and_a_drawn_one_is_not():
     assert check_image(encode(Image.new("RGB", (60, 80), "red"), "PNG")).is_blank
     assert not check_image(encode(draw(1), "PNG")).is_blank
 
@@ -148,10 +148,10 @@ def test_a_row_that_names_a_url_is_refused(tmp_path):
 # --- duplicates ------------------------------------------------------------------------------------------------------
 
 
-def groups_of(pictures: list[bytes], titles: list[str] | None = None) -> list[int]:
-    found = [check_image(picture) for picture in pictures]
+def groups_of(images: list[bytes], titles: list[str] | None = None) -> list[int]:
+    found = [check_image(image) for image in images]
     keys = [titles] if titles else []
-    return group_images([fact.sha256 for fact in found], Looks.of(found, len(found)), keys).tolist()
+    return group_images([fact.sha256 for fact in found], ImageSignature.of(found, len(found)), keys).tolist()
 
 
 @pytest.mark.parametrize(
@@ -172,19 +172,19 @@ def test_a_copy_of_a_photo_joins_its_group(copy):
     assert first == second != third
 
 
-def test_different_pictures_stay_apart():
+def test_different_images_stay_apart():
     assert len(set(groups_of([encode(draw(seed)) for seed in range(60)]))) == 60
 
 
-def test_flat_pictures_of_two_colours_stay_apart():
-    flat = [encode(Image.new("RGB", (60, 80), colour), "PNG") for colour in ("red", "red", "blue")]
+def test_flat_images_of_two_colors_stay_apart():
+    flat = [encode(Image.new("RGB", (60, 80), color), "PNG") for color in ("red", "red", "blue")]
     first, second, third = groups_of(flat)
     assert first == second != third
 
 
 def test_titles_and_looks_join_transitively():
-    pictures = [encode(draw(1), quality=95), encode(draw(1), quality=90), encode(draw(2)), encode(draw(3))]
-    first, second, third, fourth = groups_of(pictures, ["", "shirt", "shirt", ""])
+    images = [encode(draw(1), quality=95), encode(draw(1), quality=90), encode(draw(2)), encode(draw(3))]
+    first, second, third, fourth = groups_of(images, ["", "shirt", "shirt", ""])
     assert first == second == third != fourth
 
 
@@ -263,7 +263,7 @@ def test_bad_rows_are_listed_and_the_rest_goes_on(tmp_path):
         (folder / f"bad{number}.jpg").write_bytes(data)
         rows.append(row_of(folder, f"bad{number}.jpg"))
     rows += [row_of(folder, "absent.jpg"), row_of(folder, "../x.jpg"), row_of(folder, "label.jpg", "a/b")]
-    rows += [row_of(folder, "empty.jpg", " "), row_of(folder, "0.jpg"), Row(file="known", reject="no picture")]
+    rows += [row_of(folder, "empty.jpg", " "), row_of(folder, "0.jpg"), Row(file="known", reject="no image")]
     report = write_dataset(rows, SOURCE, Options(tmp_path / "out"))
     reasons = rejected_of(tmp_path / "out")
     for number, reason in enumerate(BAD_IMAGES):
@@ -273,7 +273,7 @@ def test_bad_rows_are_listed_and_the_rest_goes_on(tmp_path):
     assert reasons["label.jpg"].startswith("label with a path separator")
     assert reasons["empty.jpg"].startswith("empty label")
     assert reasons["0.jpg"].startswith("id used twice")
-    assert reasons["known"] == "no picture"
+    assert reasons["known"] == "no image"
     assert sum(report.counts.values()) == 20 and sum(report.rejected.values()) == len(reasons) == 12
 
 
@@ -312,7 +312,7 @@ def test_an_image_that_leaks_between_given_splits_is_left_out_unless_told_otherw
     rows.append(row_of(folder, "leak.jpg", split="train"))
     report = write_dataset(list(rows), SOURCE, Options(tmp_path / "out"))
     assert report.leaks == 1 and "leak.jpg" in rejected_of(tmp_path / "out")
-    keeping = Source(name="Drawn", origin="tests", licence="other", drop_leaks=False)
+    keeping = Source(name="Drawn", origin="tests", license="other", drop_leaks=False)
     report = write_dataset(list(rows), keeping, Options(tmp_path / "kept"))
     assert report.leaks == 1 and splits_of(tmp_path / "kept")["leak.jpg"] == "train"
     assert "leak" in (tmp_path / "kept" / "dataset_info.md").read_text()
@@ -323,7 +323,7 @@ def test_merging_duplicates_keeps_the_largest_image(tmp_path):
     rows = make_rows(folder, 12)
     (folder / "large.jpg").write_bytes(encode(draw(0, (240, 320))))
     rows.append(row_of(folder, "large.jpg"))
-    merging = Source(name="Drawn", origin="tests", licence="other", merge_duplicates=True)
+    merging = Source(name="Drawn", origin="tests", license="other", merge_duplicates=True)
     write_dataset(rows, merging, Options(tmp_path / "out"))
     assert rejected_of(tmp_path / "out") == {"0.jpg": "duplicate: large.jpg is kept"}
 

@@ -20,9 +20,9 @@ from data_prep.pipeline.build import write_dataset
 from data_prep.pipeline.images import FileImage
 from data_prep.pipeline.schema import Options, Row, Source
 from tests.drawings import drawing, fill
-from tests.make_tiny_model import COLOUR_FOR_LABEL, write_tiny_model
+from tests.make_tiny_model import COLOR_FOR_LABEL, write_tiny_model
 
-SOURCE = Source(name="Drawn", origin="made by the tests", licence="apache-2.0", drop_leaks=False)
+SOURCE = Source(name="Drawn", origin="made by the tests", license="apache-2.0", drop_leaks=False)
 
 
 def encode(image: Image.Image, image_format: str = "PNG", **options) -> bytes:
@@ -31,7 +31,7 @@ def encode(image: Image.Image, image_format: str = "PNG", **options) -> bytes:
     return stream.getvalue()
 
 
-def picture(seed: int, mode: str = "RGB", size: tuple[int, int] = (60, 80)) -> Image.Image:
+def draw_image(seed: int, mode: str = "RGB", size: tuple[int, int] = (60, 80)) -> Image.Image:
     return Image.open(io.BytesIO(drawing(seed, "PNG", size))).convert(mode)
 
 
@@ -84,15 +84,15 @@ def quirky(tmp_path_factory) -> Path:
     files |= {f"shirt {seed}.jpg": (drawing(seed), "shirts", "validation") for seed in range(40, 43)}
     files |= {
         "blank.png": (encode(Image.new("RGB", (60, 80), "white")), "shirts", "train"),
-        "tiny.png": (encode(picture(50, size=(20, 24))), "shirts", "train"),
-        "long.png": (encode(picture(51, size=(400, 60))), "shirts", "train"),
-        "misnamed.jpg": (encode(picture(52)), "shirts", "train"),
-        "print.jpg": (encode(picture(53, "CMYK"), "JPEG"), "shirts", "train"),
-        "grey.png": (encode(picture(54, "L")), "shirts", "train"),
-        "grey in colour.png": (encode(picture(55, "L").convert("RGB")), "shirts", "train"),
+        "tiny.png": (encode(draw_image(50, size=(20, 24))), "shirts", "train"),
+        "long.png": (encode(draw_image(51, size=(400, 60))), "shirts", "train"),
+        "misnamed.jpg": (encode(draw_image(52)), "shirts", "train"),
+        "print.jpg": (encode(draw_image(53, "CMYK"), "JPEG"), "shirts", "train"),
+        "grey.png": (encode(draw_image(54, "L")), "shirts", "train"),
+        "grey in colour.png": (encode(draw_image(55, "L").convert("RGB")), "shirts", "train"),
         "conflict.jpg": (drawing(3), "shoes", "train"),
         "leak.jpg": (drawing(30), "hats", "train"),
-        "recompressed.jpg": (encode(picture(41), "JPEG", quality=95), "shirts", "train"),
+        "recompressed.jpg": (encode(draw_image(41), "JPEG", quality=95), "shirts", "train"),
         "broken.jpg": (b"no image", "shirts", "train"),
     }
     titles = {"shirt 5.jpg": "A blue shirt", "shirt 42.jpg": "a  Blue shirt"}
@@ -110,7 +110,7 @@ def checked(quirky) -> tuple[str, dict[str, dict], dict[str, dict]]:
 def test_the_summary_counts_every_quirk(checked):
     found = summary_of(checked[0])
     assert found["Left out when prepared"] == "1 row"
-    assert found["Grayscale pictures"] == "3 images"  # the blank one has no colour either
+    assert found["Grayscale images"] == "3 images"  # the blank one has no colour either
     assert found["Suspicious files"] == "5 images"
     assert found["Copies with different labels in label"] == "1 group"
     assert found["Leaks between splits"] == "3 images"
@@ -126,7 +126,7 @@ def test_the_summary_counts_every_quirk(checked):
         "| extension does not fit the content | 1 |",
         "| modes other than RGB and L | 1 | CMYK 1 |",
         "| equal bytes | 2 | 4 | 2 |",
-        "| near-equal pictures | 3 | 6 | 2 |",
+        "| near-equal images | 3 | 6 | 2 |",
         "| equal titles | 1 | 2 | 2 |",
         "| label | 3 | shirts 20 | hats 1 | 20 : 1 | 2 |",
         "Without an image in test: shirts, shoes.",
@@ -140,26 +140,26 @@ def test_the_page_states_the_evidence(checked, line):
 def test_leaks_are_counted_by_kind_and_by_the_splits_they_cross(checked):
     lines = {line.split(" | ")[0]: line for line in checked[0].split("## Leaks")[1].splitlines()}
     assert lines["| equal bytes"] == "| equal bytes | 1 (33.3%) | 0 | 0 |"
-    assert lines["| near-equal pictures"] == "| near-equal pictures | 1 (33.3%) | 1 (33.3%) | 0 |"
+    assert lines["| near-equal images"] == "| near-equal images | 1 (33.3%) | 1 (33.3%) | 0 |"
     assert lines["| equal titles"] == "| equal titles | 0 | 1 (33.3%) | 0 |"
 
 
-def test_it_proposes_to_leave_out_leaks_from_train_empty_pictures_and_equal_files_that_disagree(checked):
-    _, quarantined, relabelled = checked
+def test_it_proposes_to_leave_out_leaks_from_train_empty_images_and_equal_files_that_disagree(checked):
+    _, quarantined, relabeled = checked
     assert set(quarantined) == {"blank.png", "leak.jpg", "recompressed.jpg", "conflict.jpg", "shirt 3.jpg"}
     assert quarantined["leak.jpg"]["reason"] == "leak by equal bytes: hat 30.jpg is in test"
-    assert relabelled == {}
+    assert relabeled == {}
 
 
 def test_a_label_that_three_of_four_copies_share_is_proposed_for_the_fourth(tmp_path):
     files = {f"{name}.jpg": (drawing(1), "shirts", "train") for name in "abc"}
     files |= {"d.jpg": (drawing(1), "shoes", "train"), "e.jpg": (drawing(2), "shoes", "train")}
-    report, quarantined, relabelled = examine(prepare(tmp_path, files))
+    report, quarantined, relabeled = examine(prepare(tmp_path, files))
     assert quarantined == {}
-    assert [(line["id"], line["label"]) for line in relabelled.values()] == [("d.jpg", "shirts")]
+    assert [(line["id"], line["label"]) for line in relabeled.values()] == [("d.jpg", "shirts")]
 
 
-def test_every_sheet_of_the_page_is_a_picture_in_the_folder(checked, quirky):
+def test_every_sheet_of_the_page_is_an_image_in_the_folder(checked, quirky):
     sheets = [line.split("](")[1].rstrip(")") for line in checked[0].splitlines() if line.startswith("![")]
     assert {"classes.png", "suspicious.png", "leaks.png", "near_duplicates.png"} <= set(sheets)
     for name in sheets:
@@ -169,11 +169,11 @@ def test_every_sheet_of_the_page_is_a_picture_in_the_folder(checked, quirky):
 def test_a_clean_dataset_gets_a_clean_bill(tmp_path):
     splits = ("train", "validation", "test")
     files = {f"{seed}.jpg": (drawing(seed), "ab"[seed % 2], splits[seed // 2 % 3]) for seed in range(18)}
-    report, quarantined, relabelled = examine(prepare(tmp_path, files))
+    report, quarantined, relabeled = examine(prepare(tmp_path, files))
     assert "The splits are clean" in report and "Nothing is proposed" in report
     for finding in ("unreadable images", "suspicious files", "copies with different labels", "leaks between splits"):
         assert finding in in_order(report)
-    assert quarantined == relabelled == {}
+    assert quarantined == relabeled == {}
 
 
 def test_rows_that_hold_no_image_are_reported_and_never_opened(tmp_path):
@@ -181,7 +181,7 @@ def test_rows_that_hold_no_image_are_reported_and_never_opened(tmp_path):
     files |= {"v": (drawing(8), "a", "validation"), "t": (drawing(9), "a", "test")}
     dataset = prepare(tmp_path, files)
     secret = fill(tmp_path, {"secret.jpg": 5}) / "secret.jpg"
-    pictures = [
+    images = [
         {"bytes": drawing(0), "path": "good.jpg"},
         {"bytes": drawing(1)[:300], "path": "cut.jpg"},
         {"bytes": None, "path": str(secret)},
@@ -190,7 +190,7 @@ def test_rows_that_hold_no_image_are_reported_and_never_opened(tmp_path):
     [stored] = (dataset / "train").glob("*.arrow")
     content = pa.ipc.open_stream(stored.read_bytes()).read_all()
     field = content.schema.field("image")
-    content = content.set_column(content.column_names.index("image"), field, pa.array(pictures, field.type))
+    content = content.set_column(content.column_names.index("image"), field, pa.array(images, field.type))
     with pa.ipc.new_stream(stored, content.schema) as stream:
         stream.write_table(content)
     (dataset / "rejected.csv").unlink()
@@ -254,7 +254,7 @@ def test_a_run_that_was_stopped_leaves_no_report_and_the_next_one_finishes(quirk
         with pytest.raises(SystemExit):
             doctor.main([str(quirky), "--output", str(output), "--num_proc", "1"])
     assert not output.exists()
-    monkeypatch.setattr("data_prep.facts.check_image", lambda data: pytest.fail("checked again"))
+    monkeypatch.setattr("data_prep.pipeline.facts.check_image", lambda data: pytest.fail("checked again"))
     doctor.main([str(quirky), "--output", str(output), "--num_proc", "1"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report"]
 
@@ -263,8 +263,8 @@ def test_a_run_that_was_stopped_leaves_no_report_and_the_next_one_finishes(quirk
 
 
 def painted(label: str, shade: int) -> bytes:
-    """A picture that the tiny model calls `label`, one of its own for each shade."""
-    image = Image.new("RGB", (60, 80), COLOUR_FOR_LABEL[label])
+    """An image that the tiny model calls `label`, one of its own for each shade."""
+    image = Image.new("RGB", (60, 80), COLOR_FOR_LABEL[label])
     image.paste("white", (shade, shade, shade + 9, shade + 9))
     return encode(image)
 
@@ -289,8 +289,8 @@ def test_a_model_of_other_classes_is_refused_and_the_right_column_is_named(quirk
 
 
 @pytest.fixture(scope="module")
-def mislabelled(tmp_path_factory) -> Path:
-    """60 training pictures of three classes; `3` and `31` carry a wrong label."""
+def mislabeled(tmp_path_factory) -> Path:
+    """60 training images of three classes; `3` and `31` carry a wrong label."""
     files = {f"{n}": (drawing(n), "abc"[n % 3], "train") for n in range(60)}
     files |= {"3": (drawing(3), "b", "train"), "31": (drawing(31), "c", "train")}
     files |= {"v": (drawing(70), "a", "validation"), "t": (drawing(71), "a", "test")}
@@ -305,23 +305,23 @@ def out_of_fold(sure: float = 0.98) -> tuple[list[str], np.ndarray]:
 
 
 @pytest.mark.parametrize("form", ["list", "columns"])
-def test_label_errors_are_found_in_out_of_fold_predictions(mislabelled, tmp_path, form):
+def test_label_errors_are_found_in_out_of_fold_predictions(mislabeled, tmp_path, form):
     ids, probabilities = out_of_fold()
     if form == "list":
         content = pa.table({"id": ids, "label": [0] * 60, "probabilities": probabilities.tolist()})
     else:
         content = pa.table({"id": ids, **{name: probabilities[:, n] for n, name in enumerate("abc")}})
     pq.write_table(content, tmp_path / "oof.parquet")
-    report, _, relabelled = examine(mislabelled, "--oof", str(tmp_path / "oof.parquet"))
-    assert {key: line["label"] for key, line in relabelled.items()} == {"3": "a", "31": "b"}
+    report, _, relabeled = examine(mislabeled, "--oof", str(tmp_path / "oof.parquet"))
+    assert {key: line["label"] for key, line in relabeled.items()} == {"3": "a", "31": "b"}
     assert summary_of(report)["Likely label errors in label, out of fold"] == "2 images"
     assert "agrees with 96.7%" in report
 
 
-def test_an_unsure_model_proposes_nothing(mislabelled, tmp_path):
+def test_an_unsure_model_proposes_nothing(mislabeled, tmp_path):
     ids, probabilities = out_of_fold(sure=0.6)
     pq.write_table(pa.table({"id": ids, "probabilities": probabilities.tolist()}), tmp_path / "oof.parquet")
-    assert examine(mislabelled, "--oof", str(tmp_path / "oof.parquet"))[2] == {}
+    assert examine(mislabeled, "--oof", str(tmp_path / "oof.parquet"))[2] == {}
 
 
 BAD_PREDICTIONS = {
@@ -335,10 +335,10 @@ BAD_PREDICTIONS = {
 
 
 @pytest.mark.parametrize("problem", BAD_PREDICTIONS)
-def test_unusable_predictions_are_refused_in_one_line(mislabelled, tmp_path, capsys, problem):
+def test_unusable_predictions_are_refused_in_one_line(mislabeled, tmp_path, capsys, problem):
     pq.write_table(pa.table(BAD_PREDICTIONS[problem]), tmp_path / "oof.parquet")
     with pytest.raises(SystemExit) as stop:
-        examine(mislabelled, "--oof", str(tmp_path / "oof.parquet"))
+        examine(mislabeled, "--oof", str(tmp_path / "oof.parquet"))
     assert stop.value.code == 2
     assert problem in capsys.readouterr().err.splitlines()[-1]
 
@@ -381,12 +381,12 @@ def test_an_existing_report_is_replaced_only_when_asked(quirky, checked, capsys)
 
 def test_a_sheet_stops_at_a_number_that_a_person_can_look_through(tmp_path):
     fill(tmp_path, {"a.jpg": 1})
-    tile = Tile(FileImage(str(tmp_path), "a.jpg"), ("a title that is much too long for the width of one picture",) * 2)
+    tile = Tile(FileImage(str(tmp_path), "a.jpg"), ("a title that is much too long for the width of one image",) * 2)
     bands = [Band("first", [tile] * 5), Band("", [tile] * 500)]
     assert draw_sheet(tmp_path / "sheet.png", "Many", bands, side=40) == MAX_TILES
 
 
-def test_a_sheet_has_room_for_a_picture_that_cannot_be_shown(tmp_path):
+def test_a_sheet_has_room_for_an_image_that_cannot_be_shown(tmp_path):
     fill(tmp_path, {"bad.jpg": b"no image"})
     tiles = [Tile(FileImage(str(tmp_path), name), (name,)) for name in ("bad.jpg", "missing.jpg")]
     assert draw_sheet(tmp_path / "sheet.png", "Bad", [Band("", tiles)]) == 2
@@ -411,7 +411,7 @@ def test_the_known_quirks_of_the_kaggle_data_are_found(shared, tmp_path):
     kaggle_fashion.main(prepared)
     report, quarantined, _ = examine(tmp_path / "kaggle")
     assert "| no image in the archive | 1 | images/11288.jpg |" in report
-    assert quarantined["44998"]["reason"].startswith("empty picture")
-    assert {"1165", "5062"} <= set(quarantined)  # a jersey and a watch with one and the same picture
-    assert "Their baseColour: Black 1, Pink 1." in report  # a grey picture, and shoes that are said to be pink
+    assert quarantined["44998"]["reason"].startswith("empty image")
+    assert {"1165", "5062"} <= set(quarantined)  # a jersey and a watch with one and the same image
+    assert "Their baseColour: Black 1, Pink 1." in report  # a grey image, and shoes that are said to be pink
     assert "hold products with different titles" in report

@@ -65,7 +65,7 @@ def test_one_part_alone_is_split_80_10_10_and_says_so(tmp_path, capsys):
     assert said in capsys.readouterr().out and said in card_of(output)
 
 
-def test_pictures_and_class_names_are_those_of_the_files(tmp_path):
+def test_images_and_class_names_are_those_of_the_files(tmp_path):
     pixels = write_part(tmp_path / "in", packed=False)
     prepared = datasets.load_from_disk(prepare(tmp_path / "out", "--input", tmp_path / "in"))
     for part in prepared.values():
@@ -216,7 +216,7 @@ def test_without_a_network_one_line_says_what_to_do(tmp_path, monkeypatch, capsy
 
 
 @pytest.mark.real_data
-def test_the_900_real_pictures_are_90_a_class(tmp_path, shared):
+def test_the_900_real_images_are_90_a_class(tmp_path, shared):
     output = prepare(tmp_path / "out", "--input", shared / "data" / "fashion_mnist_900")
     rows = rows_of(output)
     assert set(Counter(label for _, label in rows.values()).values()) == {90}

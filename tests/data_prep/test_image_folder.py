@@ -101,7 +101,7 @@ def test_drop_leaks_leaves_out_the_training_copy(tmp_path):
     assert "test/hat/0.jpg" in rows_of(output) and not (output / "leaks.csv").exists()
 
 
-def test_what_is_no_picture_of_a_class_is_listed_and_the_rest_goes_on(tmp_path):
+def test_what_is_no_image_of_a_class_is_listed_and_the_rest_goes_on(tmp_path):
     root = fill(tmp_path / "in", PLAIN)
     bad = {"sources.csv": b"address\n", "hat/note.txt": b"text", "hat/cut.jpg": drawing(1)[:-50], "bag/zero.jpg": b""}
     fill(root, bad)
@@ -142,7 +142,7 @@ def test_links_never_lead_out_of_the_input(tmp_path):
     assert rows_of(output)["hat/inside.jpg"][0] == rows_of(output)["hat/0.jpg"][0]
 
 
-def test_an_unreadable_folder_costs_its_pictures_only(tmp_path, monkeypatch):
+def test_an_unreadable_folder_costs_its_images_only(tmp_path, monkeypatch):
     root = fill(tmp_path / "in", [*PLAIN, "shoes/0.jpg"])
     scan = os.scandir
 
@@ -222,7 +222,7 @@ def table(root: Path, lines: list[str], encoding: str = "utf-8", header: str = H
     return path
 
 
-def test_a_table_names_pictures_and_classes(tmp_path):
+def test_a_table_names_images_and_classes(tmp_path):
     fill(tmp_path, {"photos/bag.jpg": 50})
     output = prepare(tmp_path / "out", "--csv", table(tmp_path, ["photos/bag.jpg,bag"]), *COLUMNS)
     rows = rows_of(output)
@@ -273,11 +273,11 @@ def test_odd_spaces_in_names_are_no_mistake(tmp_path):
 
 
 def test_paths_may_start_at_another_folder_and_have_backslashes(tmp_path):
-    absolute = tmp_path / "pictures" / "photos" / "absolute.jpg"
-    path = table(tmp_path / "pictures", [f"{absolute},bag", "photos\\win.jpg,bag"])
-    fill(tmp_path / "pictures", {"photos/absolute.jpg": 50, "photos/win.jpg": 51})
+    absolute = tmp_path / "images" / "photos" / "absolute.jpg"
+    path = table(tmp_path / "images", [f"{absolute},bag", "photos\\win.jpg,bag"])
+    fill(tmp_path / "images", {"photos/absolute.jpg": 50, "photos/win.jpg": 51})
     moved = path.rename(tmp_path / "catalogue.csv")
-    output = prepare(tmp_path / "out", "--csv", moved, "--input", tmp_path / "pictures", *COLUMNS)
+    output = prepare(tmp_path / "out", "--csv", moved, "--input", tmp_path / "images", *COLUMNS)
     assert {"photos/absolute.jpg", "photos/win.jpg"} < rows_of(output).keys() and rejected_of(output) == {}
 
 
@@ -294,7 +294,7 @@ REFUSED = {
 }
 
 
-def test_rows_that_name_something_else_than_a_picture_inside_are_refused(tmp_path):
+def test_rows_that_name_something_else_than_an_image_inside_are_refused(tmp_path):
     fill(tmp_path, {"outside.jpg": 50})
     path = table(tmp_path / "in", [f"{name},bag" for name in REFUSED])
     (tmp_path / "in" / "photos" / "link.jpg").symlink_to(tmp_path / "outside.jpg")
@@ -310,10 +310,10 @@ BAD_LINES = {
     "photos/c.jpg,..\\shoes": "label with a path separator",
     f"photos/d.jpg,{'x' * 300}": "label too long",
     "photos/e.jpg,hat,bag": "too many cells",
-    ",hat": "no picture named",
+    ",hat": "no image named",
     f"photos/f.jpg,{'x' * 200_000}": "not a line of a CSV file",
-    "photos/0.jpg,hat": "picture listed twice: line 2 is kept",
-    "photos/1.jpg,bag": "picture listed with two labels: line 3 says 'hat' and is kept",
+    "photos/0.jpg,hat": "image listed twice: line 2 is kept",
+    "photos/1.jpg,bag": "image listed with two labels: line 3 says 'hat' and is kept",
     '"photos/g.jpg,hat\nphotos/h.jpg,hat': "not a file name",
 }
 
@@ -334,9 +334,9 @@ def test_lines_after_a_huge_cell_are_read(tmp_path):
 
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path, capsys):
-    columns = ("--image_column", "picture", "--label_column", "category")
+    columns = ("--image_column", "image", "--label_column", "category")
     message = refusal(capsys, tmp_path / "out", "--csv", table(tmp_path, []), *columns)
-    assert "lacks the columns picture; it has file, category" in message
+    assert "lacks the columns image; it has file, category" in message
 
 
 UNREADABLE = {
@@ -388,7 +388,7 @@ def test_the_marks_of_both_utf16_orders_are_known(tmp_path):
 
 
 @pytest.mark.real_data
-def test_the_given_validation_pictures_of_the_clothing_data_stay_validation(shared):
+def test_the_given_validation_images_of_the_clothing_data_stay_validation(shared):
     notes: list[str] = []
     rows = list(image_folder.rows_of_folder(shared / "data" / "clothing", "auto", notes))
     assert Counter(row.split for row in rows if not row.reject) == {"train": 3068, "validation": 341}

@@ -22,7 +22,7 @@ from data_prep.pipeline.card import dataset_fingerprint, read_card
 HEADER = "id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage,productDisplayName"
 
 
-def picture(seed: int, mode: str = "RGB") -> bytes:
+def image(seed: int, mode: str = "RGB") -> bytes:
     """A soft pattern of its own for each seed, as JPEG."""
     noise = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
     stream = io.BytesIO()
@@ -49,7 +49,7 @@ def simple_archive(path: Path, count: int = 30, prefix: str = "") -> Path:
     """`count` products of three kinds in two years."""
     kinds = ("Tshirts", "Watches", "Heels")
     lines = [line(number, kind=kinds[number % 3], year=str(2011 + number % 2)) for number in range(1, count + 1)]
-    return write_archive(path, lines, {f"{number}.jpg": picture(number) for number in range(1, count + 1)}, prefix)
+    return write_archive(path, lines, {f"{number}.jpg": image(number) for number in range(1, count + 1)}, prefix)
 
 
 def prepare(archive: Path, output: Path, *options: str) -> datasets.DatasetDict:
@@ -96,7 +96,7 @@ def test_every_product_gets_its_labels_title_and_original_bytes(tmp_path, capsys
     split = rows["4"][0]
     raw = prepared[split].cast_column("image", datasets.Image(decode=False))
     row = next(row for row in raw if row["id"] == "4")
-    assert row["image"] == {"bytes": picture(4), "path": "4.jpg"}
+    assert row["image"] == {"bytes": image(4), "path": "4.jpg"}
     card = read_card(tmp_path / "out")
     assert card["taxonomy"]["Heels"] == ["Footwear", "Shoes", "Heels"]
     assert card["license"] == "mit"
@@ -105,7 +105,7 @@ def test_every_product_gets_its_labels_title_and_original_bytes(tmp_path, capsys
 def test_unquoted_commas_belong_to_the_title(tmp_path):
     titles = {1: "Red, white, and blue", 2: '"Quoted, with a comma"', 3: 'Shorts 3.5" long', 4: "Plain"}
     lines = [line(number, title) for number, title in titles.items()]
-    archive = write_archive(tmp_path / "a.zip", lines, {f"{number}.jpg": picture(number) for number in titles})
+    archive = write_archive(tmp_path / "a.zip", lines, {f"{number}.jpg": image(number) for number in titles})
     rows = all_rows(prepare(archive, tmp_path / "out"), "title")
     assert [rows[str(number)][1] for number in titles] == [
         "Red, white, and blue",
@@ -116,9 +116,9 @@ def test_unquoted_commas_belong_to_the_title(tmp_path):
 
 
 def test_everything_that_does_not_fit_is_listed(tmp_path):
-    images = {f"{number}.jpg": picture(number) for number in range(1, 11)}
-    images |= {"5.jpg": b"", "6.jpg": picture(6)[:-300], "7.jpg": b"<html>", "99.jpg": picture(99), "notes.txt": b"x"}
-    images["../../evil.jpg"] = picture(98)
+    images = {f"{number}.jpg": image(number) for number in range(1, 11)}
+    images |= {"5.jpg": b"", "6.jpg": image(6)[:-300], "7.jpg": b"<html>", "99.jpg": image(99), "notes.txt": b"x"}
+    images["../../evil.jpg"] = image(98)
     lines = [line(number) for number in range(1, 11)] + [line(12), "../3,Men", line(4), line(7).replace("7,", "x7,", 1)]
     prepared = prepare(write_archive(tmp_path / "a.zip", lines, images), tmp_path / "out")
     reasons = {name: reason.split(":")[0] for name, reason in rejected_of(tmp_path / "out").items()}
@@ -139,7 +139,7 @@ def test_everything_that_does_not_fit_is_listed(tmp_path):
 
 
 def test_grayscale_images_are_kept_as_they_are(tmp_path):
-    images = {"1.jpg": picture(1, "L"), "2.jpg": picture(2)}
+    images = {"1.jpg": image(1, "L"), "2.jpg": image(2)}
     prepared = prepare(write_archive(tmp_path / "a.zip", [line(1), line(2)], images), tmp_path / "out")
     modes = {row["id"]: row["image"].mode for part in prepared.values() for row in part}
     assert modes == {"1": "L", "2": "RGB"}
@@ -147,7 +147,7 @@ def test_grayscale_images_are_kept_as_they_are(tmp_path):
 
 def test_an_empty_cell_becomes_the_class_na(tmp_path):
     lines = [line(1, usage=""), line(2, usage="NA"), line(3)]
-    archive = write_archive(tmp_path / "a.zip", lines, {f"{number}.jpg": picture(number) for number in (1, 2, 3)})
+    archive = write_archive(tmp_path / "a.zip", lines, {f"{number}.jpg": image(number) for number in (1, 2, 3)})
     rows = all_rows(prepare(archive, tmp_path / "out"), "usage")
     assert {number: row[1] for number, row in rows.items()} == {"1": "NA", "2": "NA", "3": "Casual"}
 
@@ -166,15 +166,15 @@ def test_kaggles_double_archive_is_read_once(tmp_path):
 
 def test_a_leaf_with_two_parents_gets_the_frequent_one_and_a_remark(tmp_path):
     lines = [line(1), line(2), line(3), line(4).replace("Topwear", "Innerwear")]
-    prepare(write_archive(tmp_path / "a.zip", lines, {f"{n}.jpg": picture(n) for n in range(1, 5)}), tmp_path / "out")
+    prepare(write_archive(tmp_path / "a.zip", lines, {f"{n}.jpg": image(n) for n in range(1, 5)}), tmp_path / "out")
     assert read_card(tmp_path / "out")["taxonomy"] == {"Tshirts": ["Apparel", "Topwear", "Tshirts"]}
     remark = "articleType Tshirts has several parents in subCategory (Innerwear 1, Topwear 3); Topwear is taken"
     assert remark in (tmp_path / "out" / "dataset_info.md").read_text()
 
 
 def test_a_member_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.images.MAX_BYTES", 100_000)
-    images = {"1.jpg": picture(1), "2.jpg": picture(2) + bytes(200_000)}
+    monkeypatch.setattr("data_prep.pipeline.images.MAX_BYTES", 100_000)
+    images = {"1.jpg": image(1), "2.jpg": image(2) + bytes(200_000)}
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("styles.csv", "\n".join([HEADER, line(1), line(2)]))
         for name, data in images.items():
@@ -230,7 +230,7 @@ def test_an_existing_output_is_refused_before_any_work(tmp_path, capsys):
 def test_equal_titles_share_a_split_whatever_their_case(tmp_path):
     titles = {number: f"Shirt {number // 3}" for number in range(1, 61)}
     lines = [line(number, title.upper() if number % 2 else f" {title}  ") for number, title in titles.items()]
-    archive = write_archive(tmp_path / "a.zip", lines, {f"{number}.jpg": picture(number) for number in titles})
+    archive = write_archive(tmp_path / "a.zip", lines, {f"{number}.jpg": image(number) for number in titles})
     rows = all_rows(prepare(archive, tmp_path / "out"), "group")
     sides, groups = defaultdict(set), defaultdict(set)
     for number, title in titles.items():
@@ -243,7 +243,7 @@ def test_equal_titles_share_a_split_whatever_their_case(tmp_path):
 def test_split_by_year_trains_on_even_years_and_tests_on_odd_ones(tmp_path):
     lines = [line(number, year=str(2008 + number % 4)) for number in range(1, 41)]
     lines += [line(41, "Twin", year="2010"), line(42, "Twin", year="2011"), line(43, year="")]
-    images = {f"{number}.jpg": picture(number) for number in range(1, 44)}
+    images = {f"{number}.jpg": image(number) for number in range(1, 44)}
     archive = write_archive(tmp_path / "a.zip", lines, images)
     rows = all_rows(prepare(archive, tmp_path / "out", "--split_by", "year"))
     assert {rows[str(number)][0] for number in range(1, 41, 2)} == {"test"}
@@ -258,7 +258,7 @@ def test_split_by_year_trains_on_even_years_and_tests_on_odd_ones(tmp_path):
 def test_most_frequent_keeps_the_article_types_with_the_most_products(tmp_path):
     kinds = ["Tshirts"] * 12 + ["Heels"] * 8 + ["Watches"] * 8 + ["Watches"]
     lines = [line(number, kind=kind) for number, kind in enumerate(kinds, start=1)]
-    images = {f"{number}.jpg": picture(number) for number in range(1, len(lines))}  # the last has no picture
+    images = {f"{number}.jpg": image(number) for number in range(1, len(lines))}  # the last has no image
     archive = write_archive(tmp_path / "a.zip", lines, images)
     rows = all_rows(prepare(archive, tmp_path / "out", "--most_frequent", "2"), "articleType")
     assert len(rows) == 20  # Heels before Watches: as frequent, and first in the alphabet

@@ -18,7 +18,7 @@ SPLITS = list(SIZES)
 
 
 def make(folder: Path, labels: tuple[str, ...], first_seed: int, files: dict[str, bytes] | None = None) -> Path:
-    """A prepared dataset with 4 training, 2 validation and 2 test pictures of each label, and `files`."""
+    """A prepared dataset with 4 training, 2 validation and 2 test images of each label, and `files`."""
     places = [f"{split}/{label}/{n}.jpg" for label in labels for split in SPLITS for n in range(SIZES[split])]
     drawn = {name: first_seed + index for index, name in enumerate(places)}
     root = fill(folder.with_name(f"{folder.name}-in"), drawn | (files or {}))
@@ -26,7 +26,7 @@ def make(folder: Path, labels: tuple[str, ...], first_seed: int, files: dict[str
     return folder
 
 
-def make_catalogue(folder: Path, first_seed: int = 500) -> Path:
+def make_catalog(folder: Path, first_seed: int = 500) -> Path:
     """A prepared dataset with two label columns and a column of its own."""
     root = fill(folder.with_name(f"{folder.name}-in"), {f"{n}.jpg": first_seed + n for n in range(20)})
     rows = [
@@ -43,7 +43,7 @@ def make_catalogue(folder: Path, first_seed: int = 500) -> Path:
     source = schema.Source(
         name="Catalogue",
         origin="tests",
-        licence="mit",
+        license="mit",
         label_columns=("articleType", "gender"),
         stratify_by="articleType",
         features={"stamped": datasets.Value("bool")},
@@ -82,7 +82,7 @@ def test_labels_are_joined_by_name_and_splits_are_kept(tmp_path):
         assert all(split in identity for identity in part["id"])
 
 
-def test_pictures_keep_their_bytes(tmp_path):
+def test_images_keep_their_bytes(tmp_path):
     first = make(tmp_path / "first", ("hat",), 0)
     output = join(tmp_path / "out", first, make(tmp_path / "second", ("bag",), 100))
     part = datasets.load_from_disk(output)["test"].cast_column("image", datasets.Image(decode=False))
@@ -99,10 +99,10 @@ def test_ids_that_clash_are_told_apart_by_their_source(tmp_path):
 
 def test_groups_of_different_inputs_are_not_confused(tmp_path):
     first, second = make(tmp_path / "first", ("hat",), 0), make(tmp_path / "second", ("hat",), 100)
-    assert "| 1 | 16 |" in card_of(join(tmp_path / "out", first, second))  # equal group names, different pictures
+    assert "| 1 | 16 |" in card_of(join(tmp_path / "out", first, second))  # equal group names, different images
 
 
-def test_a_training_picture_that_is_a_test_picture_of_the_other_input_is_left_out(tmp_path):
+def test_a_training_image_that_is_a_test_image_of_the_other_input_is_left_out(tmp_path):
     first = make(tmp_path / "first", ("hat",), 0)
     copies = {"train/hat/same.jpg": drawing(6), "train/hat/resaved.png": drawing(7, "PNG"), "val/hat/4.jpg": drawing(0)}
     second = make(tmp_path / "second", ("hat",), 100, copies)
@@ -120,7 +120,7 @@ def test_no_group_crosses_splits(tmp_path):
 
 
 def test_a_mapping_renames_and_leaves_out(tmp_path):
-    shop, worn = make_catalogue(tmp_path / "shop"), make(tmp_path / "worn", ("hat", "bag"), 0)
+    shop, worn = make_catalog(tmp_path / "shop"), make(tmp_path / "worn", ("hat", "bag"), 0)
     mapping = write_mapping(tmp_path / "m.csv", "shop,Caps,hat", "shop,*,", "worn,bag,")
     output = join(tmp_path / "out", shop, worn, "--mapping", mapping)
     assert {label for _, label in rows_of(output).values()} == {"hat"} and len(rows_of(output)) == 18
@@ -130,21 +130,21 @@ def test_a_mapping_renames_and_leaves_out(tmp_path):
 
 
 def test_labels_without_a_line_keep_their_names(tmp_path):
-    shop, worn = make_catalogue(tmp_path / "shop"), make(tmp_path / "worn", ("hat",), 0)
+    shop, worn = make_catalog(tmp_path / "shop"), make(tmp_path / "worn", ("hat",), 0)
     output = join(tmp_path / "out", shop, worn, "--mapping", write_mapping(tmp_path / "m.csv", "shop,Caps,hat"))
     assert {label for _, label in rows_of(output).values()} == {"hat", "Tshirts"}
 
 
 @pytest.mark.parametrize("how", ["its own", "--label", "first of the card"])
 def test_the_label_column_can_be_chosen(tmp_path, how):
-    shop, worn = make_catalogue(tmp_path / "shop"), make(tmp_path / "worn", ("hat",), 0)
+    shop, worn = make_catalog(tmp_path / "shop"), make(tmp_path / "worn", ("hat",), 0)
     options = {"its own": (f"{shop}:gender", worn), "--label": (shop, worn, "--label", "gender")}.get(how, (shop, worn))
     labels = {label for _, label in rows_of(join(tmp_path / "out", *options)).values()}
     assert labels == ({"Caps", "Tshirts", "hat"} if how == "first of the card" else {"Men", "hat"})
 
 
 def test_columns_of_one_input_are_kept_and_empty_for_the_other(tmp_path):
-    shop, worn = make_catalogue(tmp_path / "shop"), make(tmp_path / "worn", ("hat",), 0)
+    shop, worn = make_catalog(tmp_path / "shop"), make(tmp_path / "worn", ("hat",), 0)
     output = join(tmp_path / "out", shop, worn)
     part = datasets.load_from_disk(output)["test"]
     found = {(row["source"], row["stamped"]) for row in part.remove_columns("image")}
@@ -170,15 +170,15 @@ def test_the_same_inputs_give_the_same_fingerprint(tmp_path):
     assert len(marks) == 1
 
 
-def test_a_row_that_names_an_address_instead_of_holding_a_picture_is_refused(tmp_path):
+def test_a_row_that_names_an_address_instead_of_holding_an_image_is_refused(tmp_path):
     """Decoding such a row would fetch the address."""
     hostile = make(tmp_path / "hostile", ("hat",), 0)
     part = datasets.load_from_disk(hostile)["train"].data
-    pictures = part["image"].to_pylist()
-    pictures[0] = {"bytes": None, "path": "http://127.0.0.1:9/x.jpg"}
-    pictures[1] = {"bytes": None, "path": str(tmp_path / "hostile-in" / "train" / "hat" / "1.jpg")}
-    pictures[2] = None
-    changed = part.table.set_column(0, part.schema.field("image"), pa.array(pictures, part.schema.field("image").type))
+    images = part["image"].to_pylist()
+    images[0] = {"bytes": None, "path": "http://127.0.0.1:9/x.jpg"}
+    images[1] = {"bytes": None, "path": str(tmp_path / "hostile-in" / "train" / "hat" / "1.jpg")}
+    images[2] = None
+    changed = part.table.set_column(0, part.schema.field("image"), pa.array(images, part.schema.field("image").type))
     stored = next((hostile / "train").glob("*.arrow"))
     stored.unlink()  # the old file is still mapped into memory
     with pa.ipc.new_stream(stored, changed.schema) as stream:
@@ -200,7 +200,7 @@ BAD_MAPPINGS = {
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("pair")
-    return make(folder / "worn", ("bag", "hat"), 0), make_catalogue(folder / "shop")
+    return make(folder / "worn", ("bag", "hat"), 0), make_catalog(folder / "shop")
 
 
 @pytest.mark.parametrize("message", BAD_MAPPINGS)

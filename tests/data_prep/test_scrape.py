@@ -66,8 +66,8 @@ def public_site(site, monkeypatch):
     return site
 
 
-def picture(seed: int = 0, size: tuple[int, int] = (64, 48), form: str = "PNG", **options) -> bytes:
-    """A picture of coarse noise, different for each seed."""
+def image(seed: int = 0, size: tuple[int, int] = (64, 48), form: str = "PNG", **options) -> bytes:
+    """An image of coarse noise, different for each seed."""
     noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noise).resize(size).save(stream, form, **options)
@@ -105,7 +105,7 @@ def saved(output: Path) -> list[str]:
     return sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.suffix[1:2].isalpha())
 
 
-def pictures(output: Path) -> list[str]:
+def images(output: Path) -> list[str]:
     return [name for name in saved(output) if name.count("/")]
 
 
@@ -113,7 +113,7 @@ def pictures(output: Path) -> list[str]:
 
 
 def test_a_list_becomes_a_class_folder_with_sources(site, tmp_path, capsys):
-    data = picture(1, form="JPEG")
+    data = image(1, form="JPEG")
     url = site.put("/a.jpg", data, Content_Type="image/jpeg")
     run_list(tmp_path / "out", ["# remark", "", url], "--licence", "CC0", "--contact", "me@example.com")
     (row,) = rows(tmp_path / "out" / "sources.csv")
@@ -125,9 +125,9 @@ def test_a_list_becomes_a_class_folder_with_sources(site, tmp_path, capsys):
     assert rows(tmp_path / "out" / "rejected.csv") == []
 
 
-def test_rows_of_a_csv_name_their_own_label_page_and_licence(site, tmp_path):
-    site.put("/a.png", picture(1))
-    site.put("/b.png", picture(2))
+def test_rows_of_a_csv_name_their_own_label_page_and_license(site, tmp_path):
+    site.put("/a.png", image(1))
+    site.put("/b.png", image(2))
     listing = tmp_path / "list.csv"
     listing.write_text(
         f"\ufefflabel;url;licence\nbags;{site.url}/a.png;CC BY 4.0\n../evil;{site.url}/b.png;\n"
@@ -137,24 +137,24 @@ def test_rows_of_a_csv_name_their_own_label_page_and_licence(site, tmp_path):
     run(tmp_path / "out", "--urls", str(listing))
     (row,) = rows(tmp_path / "out" / "sources.csv")
     assert (row["label"], row["licence"]) == ("bags", "CC BY 4.0")
-    assert len(pictures(tmp_path / "out")) == 1 and not (tmp_path / "evil").exists()
+    assert len(images(tmp_path / "out")) == 1 and not (tmp_path / "evil").exists()
     assert rows(tmp_path / "out" / "rejected.csv")[0]["reason"]
 
 
-def test_sources_csv_is_itself_a_list_that_collects_the_same_pictures_again(site, tmp_path):
-    run_list(tmp_path / "one", [site.put("/a.png", picture(1))], "--licence", "CC0")
+def test_sources_csv_is_itself_a_list_that_collects_the_same_images_again(site, tmp_path):
+    run_list(tmp_path / "one", [site.put("/a.png", image(1))], "--licence", "CC0")
     run(tmp_path / "two", "--urls", str(tmp_path / "one" / "sources.csv"))
-    assert pictures(tmp_path / "one") == pictures(tmp_path / "two")
+    assert images(tmp_path / "one") == images(tmp_path / "two")
     assert rows(tmp_path / "two" / "sources.csv")[0]["licence"] == "CC0"
 
 
-def test_a_page_gives_the_largest_pictures_of_the_selected_elements(site, tmp_path):
+def test_a_page_gives_the_largest_images_of_the_selected_elements(site, tmp_path):
     html = """<html><head><base href="/img/"><link rel="license" href="https://example.com/licence"></head><body>
       <img src="logo.png"><ul><li class=p><img src="data:image/gif;base64,R0lG" data-src="lazy.png"></li>
       <li class=p><img src="small.png" srcset="small.png 100w, ../big,1.png 800w"></li><li class=p><img></li></ul>"""
     page = site.put("/list.html", html, Content_Type="text/html; charset=utf-8")
     for number, name in enumerate(["/img/lazy.png", "/big,1.png", "/img/small.png", "/img/logo.png"]):
-        site.put(name, picture(number))
+        site.put(name, image(number))
     run(tmp_path / "out", "--page", page, "--selector", "li.p img", "--label", "shoes")
     found = {row["address"].removeprefix(site.url): row for row in rows(tmp_path / "out" / "sources.csv")}
     assert set(found) == {"/img/lazy.png", "/big,1.png"}
@@ -162,43 +162,43 @@ def test_a_page_gives_the_largest_pictures_of_the_selected_elements(site, tmp_pa
     assert "element without an address" in reasons(tmp_path / "out")["/list.html"]
 
 
-def test_a_selector_can_follow_links_to_the_full_pictures(site, tmp_path):
-    site.put("/full.png", picture(1))
+def test_a_selector_can_follow_links_to_the_full_images(site, tmp_path):
+    site.put("/full.png", image(1))
     page = site.put("/p", '<a href="full.png#x"><img src="thumb.png"></a>')
     run(tmp_path / "out", "--page", page, "--selector", "a", "--attribute", "href", "--label", "shoes")
     assert rows(tmp_path / "out" / "sources.csv")[0]["address"] == site.url + "/full.png"
 
 
 def test_a_page_where_nothing_matches_or_that_opts_out_gives_nothing_and_says_so(site, tmp_path, capsys):
-    site.put("/a.png", picture(1))
+    site.put("/a.png", image(1))
     empty = site.put("/empty", "<p>nothing</p>")
     reserved = site.put("/reserved", '<meta name="Robots" content="noindex, noai"><img src="/a.png">')
     with pytest.raises(SystemExit) as stop:
         run(tmp_path / "out", "--page", empty, reserved, site.url + "/404", "--selector", "img", "--label", "x")
-    assert stop.value.code == 1 and "no picture was taken" in capsys.readouterr().err
+    assert stop.value.code == 1 and "no image was taken" in capsys.readouterr().err
     found = reasons(tmp_path / "out")
     assert found["/empty"] == "no element matches: 'img'" and "owner does not allow" in found["/reserved"]
     assert found["/404"] == "HTTP 404"
 
 
-def test_the_same_picture_twice_is_kept_once_and_never_under_two_labels(site, tmp_path):
-    urls = [site.put(f"/{name}.png", picture(1)) for name in "abc"]
+def test_the_same_image_twice_is_kept_once_and_never_under_two_labels(site, tmp_path):
+    urls = [site.put(f"/{name}.png", image(1)) for name in "abc"]
     run_list(tmp_path / "out", urls[:2])
     listing = tmp_path / "other.csv"
     listing.write_text(f"url,label\n{urls[2]},bags\n")
     run(tmp_path / "out", "--urls", str(listing))
     assert [row["status"] for row in rows(tmp_path / "out" / "sources.csv")] == ["saved", "duplicate"]
-    assert len(pictures(tmp_path / "out")) == 1
-    assert reasons(tmp_path / "out")["/c.png"].startswith("same picture under another label: shoes/")
+    assert len(images(tmp_path / "out")) == 1
+    assert reasons(tmp_path / "out")["/c.png"].startswith("same image under another label: shoes/")
 
 
 def test_max_images_stops_a_class(site, tmp_path):
-    urls = [site.put(f"/{number}.png", picture(number)) for number in range(4)]
+    urls = [site.put(f"/{number}.png", image(number)) for number in range(4)]
     run_list(tmp_path / "out", urls, "--max_images", "2")
-    assert len(pictures(tmp_path / "out")) == 2 and len(site.asked()) == 2
+    assert len(images(tmp_path / "out")) == 2 and len(site.asked()) == 2
 
 
-# --- what is not a picture -------------------------------------------------------------------------------------------
+# --- what is not an image -------------------------------------------------------------------------------------------
 
 
 def png_bomb(width: int, height: int) -> bytes:
@@ -215,27 +215,27 @@ def png_bomb(width: int, height: int) -> bytes:
 
 def scan_bomb() -> bytes:
     """A progressive JPEG that asks for its last scan 300 times."""
-    data = picture(3, form="JPEG", progressive=True)
+    data = image(3, form="JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + last * 300 + data[-2:]
 
 
 def test_the_content_decides_the_type_not_the_header_or_the_name(site, tmp_path):
-    webp = site.put("/real.jpg", picture(1, form="WEBP"), Content_Type="text/html")
+    webp = site.put("/real.jpg", image(1, form="WEBP"), Content_Type="text/html")
     bad = {
         "/page.jpg": b"<html><body>not here</body></html>",
         "/vector.svg": b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
         "/empty.jpg": b"",
-        "/cut.jpg": picture(2, (640, 480), form="JPEG")[:-800],
-        "/pixel.gif": picture(3, (1, 1), form="GIF"),
-        "/small.png": picture(3, (31, 400)),
+        "/cut.jpg": image(2, (640, 480), form="JPEG")[:-800],
+        "/pixel.gif": image(3, (1, 1), form="GIF"),
+        "/small.png": image(3, (31, 400)),
         "/bomb.png": png_bomb(60_000, 60_000),
         "/scans.jpg": scan_bomb(),
         "/blank.png": gray_square(),
     }
     urls = [site.put(path, data, Content_Type="image/jpeg") for path, data in bad.items()]
     run_list(tmp_path / "out", [webp, *urls])
-    assert [Path(name).suffix for name in pictures(tmp_path / "out")] == [".webp"]
+    assert [Path(name).suffix for name in images(tmp_path / "out")] == [".webp"]
     found = reasons(tmp_path / "out")
     assert set(found) == set(bad)
     kinds = {path: reason.split(":")[0] for path, reason in found.items()}
@@ -258,7 +258,7 @@ def test_bodies_beyond_the_byte_limit_end_early(site, tmp_path):
         site.put("/bomb.png", zeros, Content_Encoding="gzip"),
         site.put("/brotli.png", b"x", Content_Encoding="br"),
         site.put("/damaged.png", b"not gzip", Content_Encoding="gzip"),
-        site.put("/zipped.png", gzip.compress(picture(1)), Content_Encoding="gzip"),
+        site.put("/zipped.png", gzip.compress(image(1)), Content_Encoding="gzip"),
     ]
     assert len(zeros) < 100_000
     run_list(tmp_path / "out", urls, "--max_bytes", "100000")
@@ -266,7 +266,7 @@ def test_bodies_beyond_the_byte_limit_end_early(site, tmp_path):
     assert found["/announced.png"] == found["/endless.png"] == found["/bomb.png"] == "too large"
     assert found["/brotli.png"] == "content encoding that was not asked for"
     assert found["/damaged.png"] == "gzip stream is damaged"
-    assert len(pictures(tmp_path / "out")) == 1
+    assert len(images(tmp_path / "out")) == 1
 
 
 def test_a_gzip_bomb_is_never_unfolded_in_memory():
@@ -293,7 +293,7 @@ def test_slow_bodies_and_headers_end_at_the_total_time(site, tmp_path):
 
 def test_a_silent_server_and_a_body_that_ends_early_are_asked_again_then_left(site, tmp_path):
     silent = site.put_page("/silent.png", drip(b"", 0.05))
-    short = site.put("/short.png", picture(1)[:100], Content_Length="5000", Connection="close")
+    short = site.put("/short.png", image(1)[:100], Content_Length="5000", Connection="close")
     site.pages["/short.png"] = hang_up_after(site.pages["/short.png"])
     run_list(tmp_path / "out", [silent, short], "--timeouts", "1", "0.2", "5")
     found = reasons(tmp_path / "out")
@@ -316,7 +316,7 @@ def hang_up_after(answer):
 def test_robots_txt_is_asked_once_and_obeyed(site, tmp_path):
     site.put("/robots.txt", "User-agent: *\nDisallow: /private/\nAllow: /private/free*.png$\n")
     names = ["/open.png", "/private/a.png", "/private/free1.png"]
-    urls = [site.put(name, picture(number)) for number, name in enumerate(names)]
+    urls = [site.put(name, image(number)) for number, name in enumerate(names)]
     urls.append(site.put("/jump.png", status=302, Location="/private/a.png"))
     run_list(tmp_path / "out", urls)
     assert set(reasons(tmp_path / "out")) == {"/private/a.png", "/jump.png"}
@@ -329,16 +329,16 @@ def test_robots_txt_is_asked_once_and_obeyed(site, tmp_path):
 )
 def test_robots_txt_with_4xx_allows_all_and_with_5xx_nothing(site, tmp_path, status, takes):
     site.put("/robots.txt", b"", status)
-    urls = [site.put(f"/{number}.png", picture(number)) for number in range(2)]
+    urls = [site.put(f"/{number}.png", image(number)) for number in range(2)]
     run_list(tmp_path / "out", urls)
-    assert len(pictures(tmp_path / "out")) == (2 if takes else 0)
+    assert len(images(tmp_path / "out")) == (2 if takes else 0)
     assert takes or all(reason.startswith("robots.txt cannot be read") for reason in reasons(tmp_path / "out").values())
 
 
 def test_a_redirected_and_oversized_robots_txt_still_counts(site, tmp_path):
     site.put("/robots.txt", status=301, Location="/real-robots.txt")
     site.put("/real-robots.txt", "User-agent: SnapshelfScraper\nDisallow: /no\n\n" + "# padding\n" * 80_000)
-    run_list(tmp_path / "out", [site.put("/no.png", picture(1)), site.put("/yes.png", picture(2))])
+    run_list(tmp_path / "out", [site.put("/no.png", image(1)), site.put("/yes.png", image(2))])
     assert list(reasons(tmp_path / "out")) == ["/no.png"]
 
 
@@ -348,7 +348,7 @@ def gaps(site: Site) -> list[float]:
 
 
 def test_requests_to_a_host_keep_their_distance_and_crawl_delay_lengthens_it(site, tmp_path):
-    urls = [site.put(f"/{number}.png", picture(number)) for number in range(3)]
+    urls = [site.put(f"/{number}.png", image(number)) for number in range(3)]
     run_list(tmp_path / "out", urls, "--delay", "0.06")
     assert len(site.visits) == 4 and min(gaps(site)) > 0.055
     site.visits.clear()
@@ -363,10 +363,10 @@ def test_the_default_is_one_request_a_second():
 
 
 def test_retry_after_is_waited_for_and_500_is_tried_again(site, tmp_path, monkeypatch):
-    busy = site.put_in_turn("/busy.png", 429, then=picture(1), Retry_After="1")
-    broken = site.put_in_turn("/broken.png", 500, then=picture(2))
+    busy = site.put_in_turn("/busy.png", 429, then=image(1), Retry_After="1")
+    broken = site.put_in_turn("/broken.png", 500, then=image(2))
     run_list(tmp_path / "out", [broken, busy])
-    assert len(pictures(tmp_path / "out")) == 2
+    assert len(images(tmp_path / "out")) == 2
     assert site.asked() == ["/broken.png"] * 2 + ["/busy.png"] * 2
     assert gaps(site)[-1] > 0.99
 
@@ -374,7 +374,7 @@ def test_retry_after_is_waited_for_and_500_is_tried_again(site, tmp_path, monkey
 def test_retry_after_may_be_a_date_and_too_long_a_pause_leaves_the_host_alone(site, tmp_path):
     date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 3600))
     closed = site.put("/closed.png", status=503, Retry_After=date)
-    other = site.put("/other.png", picture(1))
+    other = site.put("/other.png", image(1))
     start = time.monotonic()
     run_list(tmp_path / "out", [closed, other])
     assert time.monotonic() - start < 2 and site.asked() == ["/closed.png"]
@@ -390,9 +390,9 @@ def test_a_host_that_keeps_failing_is_left_alone(site, tmp_path):
 
 def test_owners_who_opt_out_of_machine_learning_are_obeyed(site, tmp_path):
     urls = [
-        site.put("/a.png", picture(1), X_Robots_Tag="noindex, NoAI"),
-        site.put("/b.png", picture(2), TDM_Reservation="1"),
-        site.put("/c.png", picture(3), X_Robots_Tag="noindex"),
+        site.put("/a.png", image(1), X_Robots_Tag="noindex, NoAI"),
+        site.put("/b.png", image(2), TDM_Reservation="1"),
+        site.put("/c.png", image(3), X_Robots_Tag="noindex"),
     ]
     run_list(tmp_path / "out", urls)
     assert list(reasons(tmp_path / "out")) == ["/a.png", "/b.png"]
@@ -455,13 +455,13 @@ def test_addresses_that_are_not_plain_web_addresses_are_refused(public_site, tmp
 
 
 def test_a_redirect_into_the_private_network_is_refused_unless_allowed(public_site, tmp_path):
-    public_site.put("/secret.png", picture(1))
+    public_site.put("/secret.png", image(1))
     public_site.put("/jump.png", status=302, Location=f"{public_site.url}/secret.png")
     run_list(tmp_path / "out", ["http://shop.test/jump.png"], private=False)
     assert reasons(tmp_path / "out")["/jump.png"].startswith("not a public address: 127.0.0.1")
     assert "/secret.png" not in public_site.asked() and set(public_site.connected) == {PUBLIC}
     run_list(tmp_path / "allowed", ["http://shop.test/jump.png"])
-    assert len(pictures(tmp_path / "allowed")) == 1
+    assert len(images(tmp_path / "allowed")) == 1
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "http://u:p@shop.test/", "//[bad", "ftp://shop.test/a"])
@@ -480,14 +480,14 @@ def test_the_connection_goes_to_the_address_that_was_checked(public_site, tmp_pa
     """DNS rebinding: the second answer for the same name is private; it must be refused, never connected to."""
     public_site.put("/robots.txt", "", Connection="close")
     public_site.pages["/robots.txt"] = hang_up_after(public_site.pages["/robots.txt"])
-    public_site.put("/a.png", picture(1))
+    public_site.put("/a.png", image(1))
     public_site.names["shop.test"] = [[PUBLIC], ["127.0.0.1"]]
     run_list(tmp_path / "out", ["http://shop.test/a.png"], private=False)
     assert public_site.connected == [PUBLIC] and public_site.asked() == []
     assert reasons(tmp_path / "out")["/a.png"].startswith("not a public address")
     public_site.names["shop.test"] = [PUBLIC]
     run_list(tmp_path / "again", ["http://shop.test/a.png"], private=False)
-    assert public_site.visits[-1][2]["Host"] == "shop.test" and len(pictures(tmp_path / "again")) == 1
+    assert public_site.visits[-1][2]["Host"] == "shop.test" and len(images(tmp_path / "again")) == 1
 
 
 def test_a_name_with_one_private_address_among_public_ones_is_refused(public_site, tmp_path):
@@ -499,9 +499,9 @@ def test_a_name_with_one_private_address_among_public_ones_is_refused(public_sit
 def test_proxies_of_the_environment_are_not_used(public_site, tmp_path, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    public_site.put("/a.png", picture(1))
+    public_site.put("/a.png", image(1))
     run_list(tmp_path / "out", ["http://shop.test/a.png"], private=False)
-    assert set(public_site.connected) == {PUBLIC} and len(pictures(tmp_path / "out")) == 1
+    assert set(public_site.connected) == {PUBLIC} and len(images(tmp_path / "out")) == 1
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
@@ -522,9 +522,9 @@ def test_https_checks_the_certificate_against_the_name_although_the_address_is_p
     public_site.server.socket = context.wrap_socket(public_site.server.socket, server_side=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     public_site.names["other.test"] = [PUBLIC]
-    public_site.put("/a.png", picture(1))
+    public_site.put("/a.png", image(1))
     run_list(tmp_path / "out", ["https://shop.test/a.png", "https://other.test/a.png"], private=False)
-    assert len(pictures(tmp_path / "out")) == 1 and set(asked_names) == {"shop.test", "other.test"}
+    assert len(images(tmp_path / "out")) == 1 and set(asked_names) == {"shop.test", "other.test"}
     assert rows(tmp_path / "out" / "rejected.csv")[0]["reason"].startswith("no secure connection: other.test")
 
 
@@ -532,20 +532,20 @@ def test_https_checks_the_certificate_against_the_name_although_the_address_is_p
 
 
 def test_a_second_run_asks_only_for_what_may_still_come(site, tmp_path):
-    urls = [site.put("/good.png", picture(1)), site.url + "/missing.png", site.put("/down.png", status=500)]
+    urls = [site.put("/good.png", image(1)), site.url + "/missing.png", site.put("/down.png", status=500)]
     run_list(tmp_path / "out", urls)
     site.visits.clear()
-    site.put("/missing.png", picture(2))
-    site.put("/down.png", picture(3))
+    site.put("/missing.png", image(2))
+    site.put("/down.png", image(3))
     run_list(tmp_path / "out", urls)
     assert site.asked() == ["/down.png"] and list(reasons(tmp_path / "out")) == ["/missing.png"]
     run_list(tmp_path / "out", urls, "--retry_rejected")
-    assert len(pictures(tmp_path / "out")) == 3 and reasons(tmp_path / "out") == {}
+    assert len(images(tmp_path / "out")) == 3 and reasons(tmp_path / "out") == {}
 
 
 def start_slow_run(site: Site, output: Path, count: int) -> subprocess.Popen:
-    """A run in another process, stopped by the caller after it has asked for a few pictures."""
-    urls = [site.put(f"/{number}.png", picture(number)) for number in range(count)]
+    """A run in another process, stopped by the caller after it has asked for a few images."""
+    urls = [site.put(f"/{number}.png", image(number)) for number in range(count)]
     listing = output.parent / "urls.txt"
     listing.write_text("\n".join(urls))
     command = [sys.executable, "-m", "data_prep.scrape", "--urls", str(listing), "--label", "shoes", "--delay", "0.05"]
@@ -571,13 +571,13 @@ def test_a_stopped_run_leaves_whole_files_and_goes_on(site, tmp_path, how):
     _, errors = running.communicate(timeout=30)
     if how == signal.SIGINT:
         assert running.returncode == 130 and "goes on" in errors and "Traceback" not in errors
-    assert 2 <= len(pictures(output)) < 12
-    for name in pictures(output):
+    assert 2 <= len(images(output)) < 12
+    for name in images(output):
         Image.open(output / name).load()
     with (output / "sources.csv").open("a") as stream:
         stream.write("http://half/wri")
     run_list(output, [f"{site.url}/{number}.png" for number in range(12)])
-    assert len(pictures(output)) == 12
+    assert len(images(output)) == 12
     asked = site.asked()
     assert {row["address"] for row in rows(output / "sources.csv")} == {site.url + path for path in asked}
     assert set(asked) == {f"/{number}.png" for number in range(12)} and len(asked) <= 13
@@ -585,7 +585,7 @@ def test_a_stopped_run_leaves_whole_files_and_goes_on(site, tmp_path, how):
 
 
 def test_a_full_disk_stops_with_a_clear_message_and_leaves_no_half_file(site, tmp_path, monkeypatch, capsys):
-    urls = [site.put(f"/{number}.png", picture(number)) for number in range(3)]
+    urls = [site.put(f"/{number}.png", image(number)) for number in range(3)]
     real_sync, calls = os.fsync, []
 
     def full(handle):
@@ -597,13 +597,13 @@ def test_a_full_disk_stops_with_a_clear_message_and_leaves_no_half_file(site, tm
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         run_list(tmp_path / "out", urls)
-    assert "the disk is full" in capsys.readouterr().err and len(pictures(tmp_path / "out")) == 1
+    assert "the disk is full" in capsys.readouterr().err and len(images(tmp_path / "out")) == 1
     run_list(tmp_path / "out", urls)
-    assert len(pictures(tmp_path / "out")) == 3
+    assert len(images(tmp_path / "out")) == 3
 
 
 def test_two_runs_cannot_write_to_one_folder(site, tmp_path, capsys):
-    url = site.put("/a.png", picture(1))
+    url = site.put("/a.png", image(1))
     run_list(tmp_path / "out", [url])
     with scrape.Collection(tmp_path / "out"), pytest.raises(SystemExit) as stop:
         run_list(tmp_path / "out", [url])
@@ -722,7 +722,7 @@ def test_search_without_icrawler_names_the_cure(tmp_path, monkeypatch, capsys):
         ("", ""),
     ],
 )
-def test_a_srcset_gives_its_largest_picture(srcset, largest):
+def test_a_srcset_gives_its_largest_image(srcset, largest):
     assert addresses.largest_of(srcset) == largest
 
 

@@ -1,4 +1,4 @@
-"""Screenshots of a shopping app become a dataset of product pictures; the pages are drawn by the tests."""
+"""Screenshots of a shopping app become a dataset of product images; the pages are drawn by the tests."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ HEIGHTS = ((1.0, 1.3, 0.8, 1.0), (0.75, 1.0, 1.3, 1.0))  # of the tiles, in widt
 
 
 def product(seed: int, size: tuple[int, int]) -> Image.Image:
-    """A picture in which no two seeds look alike."""
+    """An image in which no two seeds look alike."""
     pixels = np.random.default_rng(seed).integers(60, 256, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
 
@@ -41,9 +41,9 @@ def grid_page(
                 break
             mask = Image.new("L", (right - left, tall), 0)
             ImageDraw.Draw(mask).rounded_rectangle((0, 0, right - left - 1, tall - 1), 50 * unit, fill=255)
-            picture = product(seed + row * 2 + column, (right - left, tall))
+            image = product(seed + row * 2 + column, (right - left, tall))
             visible = (0, 0, right - left, bottom - top)
-            page.paste(picture.crop(visible), (left, top), mask.crop(visible))
+            page.paste(image.crop(visible), (left, top), mask.crop(visible))
             if bottom - top == tall:
                 boxes.append((left, top, right - left, tall))
             text_top = bottom + round(60 * unit)
@@ -60,7 +60,7 @@ def grid_page(
 
 
 def single_page(seed: int, width: int = 540) -> tuple[Image.Image, tuple[int, int, int, int]]:
-    """A picture letterboxed on black, below a status bar and above buttons."""
+    """An image letterboxed on black, below a status bar and above buttons."""
     page = Image.new("RGB", (width, width * 20 // 9), "black")
     draw = ImageDraw.Draw(page)
     for x in (30, 60, 90, 440, 480):
@@ -106,7 +106,7 @@ def test_every_whole_tile_of_a_grid_is_found_at_any_size_and_in_any_theme(theme,
         assert tile.visible < 1 or max(overlap(tile.box, box) for box in boxes) >= 0.9
 
 
-def test_the_picture_of_a_single_page_is_cut_out_of_its_letterbox():
+def test_the_image_of_a_single_page_is_cut_out_of_its_letterbox():
     page, box = single_page(5)
     found = find_products(page)
     assert found.kind == "single"
@@ -120,10 +120,10 @@ def test_a_page_without_products_gives_none():
 def test_rounded_corners_leave_no_wedge_of_the_page():
     page, _ = grid_page(DARK, 1080)
     for tile in find_products(page).tiles:
-        picture = cut(page, tile)
-        assert picture.width == pytest.approx(tile.box[2], rel=0.02)
+        image = cut(page, tile)
+        assert image.width == pytest.approx(tile.box[2], rel=0.02)
         if tile.visible == 1:
-            corners = [picture.getpixel((x, y)) for x in (2, picture.width - 3) for y in (2, picture.height - 3)]
+            corners = [image.getpixel((x, y)) for x in (2, image.width - 3) for y in (2, image.height - 3)]
             assert min(max(corner) for corner in corners) > 30
 
 
@@ -177,7 +177,7 @@ def test_unreadable_pages_cost_a_line_each(tmp_path):
     assert "damaged image" in reasons["Home/broken.jpg"]
     assert "empty file" in reasons["Home/empty.png"]
     assert "not a screenshot" in reasons["Home/notes.txt"]
-    assert reasons["Home/dark.png"] == "no product picture on the page"
+    assert reasons["Home/dark.png"] == "no product image on the page"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Calibration: confidences become true, thresholds hold their promise, strange pictures are told, bad files refused."""
+"""Calibration: confidences become true, thresholds hold their promise, strange images are told, bad files refused."""
 
 import json
 import shutil
@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 import calibrate
-from app.calibration import Calibration, CalibrationError, UnknownDetector, centre_distance, energy, normalised
+from app.calibration import Calibration, CalibrationError, UnknownDetector, center_distance, energy, normalized
 from app.classifier import Classifier, ModelError
 from app.model_files import Taxonomy
 from evaluation import automation
-from evaluation.ood import Centres, fit_unknown, out_of_fold_centres
+from evaluation.ood import Centers, fit_unknown, out_of_fold_centers
 from evaluation.predictions import SplitOutputs
 from evaluation.scoring import expected_calibration_error
 from evaluation.thresholds import LevelAnswers, accepted, answers, fit_level, fit_thresholds, upper_bound
-from tests.make_tiny_model import COLOUR_FOR_LABEL, LABELS, TAXONOMY, write_tiny_model
+from tests.make_tiny_model import COLOR_FOR_LABEL, LABELS, TAXONOMY, write_tiny_model
 
 SURE, NEVER = 0.9, None
 
@@ -40,21 +40,21 @@ def folder(tmp_path) -> Path:
     return write_tiny_model(tmp_path / "model")
 
 
-def ask(folder: Path, colour: str | tuple):
-    return Classifier.load(folder).predict([Image.new("RGB", (40, 40), colour)], top_k=4)[0]
+def ask(folder: Path, color: str | tuple):
+    return Classifier.load(folder).predict([Image.new("RGB", (40, 40), color)], top_k=4)[0]
 
 
 # --- what predictions become -----------------------------------------------------------------------------------------
 
 
-def test_without_a_calibration_every_picture_is_ok(folder):
+def test_without_a_calibration_every_image_is_ok(folder):
     prediction = ask(folder, "gray")
     assert (prediction.status, prediction.unknown_score, prediction.prediction_set) == ("ok", None, [])
     assert Classifier.load(folder).calibration is None
 
 
 def test_a_sure_answer_is_ok(folder):
-    prediction = ask(write_calibration(folder), COLOUR_FOR_LABEL["Flats"])
+    prediction = ask(write_calibration(folder), COLOR_FOR_LABEL["Flats"])
     assert (prediction.status, prediction.label) == ("ok", "Flats")
     assert prediction.confidence > SURE
 
@@ -69,12 +69,12 @@ def test_an_unsure_answer_falls_back_to_the_deepest_category_that_is_sure(folder
 
 
 def test_an_answer_that_is_sure_at_no_level_has_no_label(folder):
-    prediction = ask(write_calibration(folder, least=NEVER), COLOUR_FOR_LABEL["Flats"])
+    prediction = ask(write_calibration(folder, least=NEVER), COLOR_FOR_LABEL["Flats"])
     assert (prediction.status, prediction.label, prediction.category_path) == ("review", None, [])
     assert prediction.confidence == prediction.top_k[0].confidence
 
 
-def test_a_strange_picture_is_unknown(folder):
+def test_a_strange_image_is_unknown(folder):
     # The energy of the tiny model is low for pure colours and high for grey.
     unknown = {"method": "energy", "threshold": 0.5, "middle": -6.0, "width": 1.0}
     classifier = Classifier.load(write_calibration(folder, unknown=unknown))
@@ -94,25 +94,25 @@ def test_the_temperature_moves_confidences_and_not_the_answer(folder):
 def test_a_prediction_set_grows_until_it_is_sure_enough(folder):
     conformal = {"coverage": 0.9, "quantile": 0.95}
     classifier = Classifier.load(write_calibration(folder, conformal=conformal))
-    clear, mixed = classifier.predict([Image.new("RGB", (8, 8), colour) for colour in ("#ff0000", (200, 200, 0))])
+    clear, mixed = classifier.predict([Image.new("RGB", (8, 8), color) for color in ("#ff0000", (200, 200, 0))])
     assert clear.prediction_set == ["Tshirts"]
     assert set(mixed.prediction_set) == {"Tshirts", "Shirts"}
 
 
-def test_test_time_augmentation_gives_the_same_answer_for_a_plain_picture(folder):
+def test_test_time_augmentation_gives_the_same_answer_for_a_plain_image(folder):
     classifier = Classifier.load(folder)
-    pictures = [Image.new("RGB", (40, 40), COLOUR_FOR_LABEL[label]) for label in LABELS]
-    alone, many = classifier.predict(pictures), classifier.predict(pictures, tta=12)
+    images = [Image.new("RGB", (40, 40), COLOR_FOR_LABEL[label]) for label in LABELS]
+    alone, many = classifier.predict(images), classifier.predict(images, tta=12)
     assert [one.label for one in many] == [one.label for one in alone]
     assert [one.confidence for one in many] == pytest.approx([one.confidence for one in alone], abs=1e-5)
 
 
-def test_test_time_augmentation_averages_a_picture_with_its_mirror_image(folder):
+def test_test_time_augmentation_averages_an_image_with_its_mirror_image(folder):
     classifier = Classifier.load(folder)
-    picture = Image.effect_noise((40, 40), 90).convert("RGB")
+    image = Image.effect_noise((40, 40), 90).convert("RGB")
     views = np.empty((12, 3, 32, 32), dtype=np.float32)
-    classifier._read_views(picture, views)
-    assert np.array_equal(views[0], classifier.read(picture))
+    classifier._read_views(image, views)
+    assert np.array_equal(views[0], classifier.read(image))
     assert np.array_equal(views[1], views[0, :, :, ::-1])
     assert len({view.tobytes() for view in views}) == 12
 
@@ -203,7 +203,7 @@ def test_prediction_sets_hold_the_true_label_as_often_as_promised():
     assert np.mean([len(found) for found in sets]) < 4
 
 
-def test_thresholds_hold_their_promise_on_other_pictures():
+def test_thresholds_hold_their_promise_on_other_images():
     taxonomy = Taxonomy([TAXONOMY["paths"][label] for label in LABELS], TAXONOMY["levels"])
     logits, truth = overconfident(6000)
     other, other_truth = overconfident(6000, seed=1)
@@ -231,7 +231,7 @@ def test_a_category_with_evidence_gets_its_own_threshold_and_a_bad_one_gets_none
     assert thresholds["unseen"] == thresholds["few"]
 
 
-def test_too_few_pictures_prove_nothing():
+def test_too_few_images_prove_nothing():
     assert fit_level(level_of([("a", 0.99, True, 20)]), {"a"}, 0.99) == {"a": None}
     assert upper_bound(np.array([0]), np.array([20]))[0] > 0.05
 
@@ -245,9 +245,9 @@ def unknown_split(rows: int = 600) -> tuple[SplitOutputs, np.ndarray]:
 
 
 def test_things_that_look_like_no_class_score_higher(monkeypatch):
-    monkeypatch.setattr("unknown.RARE", 0.5)
-    split, centres = unknown_split()
-    known = Centres(centres, np.arange(8), normalised(split.embeddings) @ centres.T)
+    monkeypatch.setattr("evaluation.ood.RARE", 0.5)
+    split, centers = unknown_split()
+    known = Centers(centers, np.arange(8), normalized(split.embeddings) @ centers.T)
     detector, area = fit_unknown(split, known, Taxonomy([[str(i)] for i in range(8)]))
     strange = np.full((5, 8), 0.05, dtype=np.float32)
     assert area > 0.95
@@ -257,18 +257,18 @@ def test_things_that_look_like_no_class_score_higher(monkeypatch):
     )
 
 
-def test_a_picture_is_compared_with_the_means_of_other_folds():
+def test_an_image_is_compared_with_the_means_of_other_folds():
     split, _ = unknown_split(80)
     fold_of = np.arange(80) // 8 % 5
     alone = SplitOutputs(split.logits, np.eye(80, dtype=np.float32), split.truth, split.groups)
-    found = out_of_fold_centres(alone, fold_of)
-    assert found.nearness.max() == 0  # no picture is like another, and none counts for itself
-    assert out_of_fold_centres(split, fold_of).nearness.argmax(axis=1).tolist() == split.truth.tolist()
+    found = out_of_fold_centers(alone, fold_of)
+    assert found.similarity.max() == 0  # no image is like another, and none counts for itself
+    assert out_of_fold_centers(split, fold_of).similarity.argmax(axis=1).tolist() == split.truth.tolist()
 
 
 def test_energy_and_distance_are_what_their_papers_say():
     assert energy(np.array([[0.0, 0.0], [1000.0, 0.0]])) == pytest.approx([-np.log(2), -1000])
-    assert centre_distance(np.array([[0.0, 5.0]]), np.eye(2)) == pytest.approx([0.0])
+    assert center_distance(np.array([[0.0, 5.0]]), np.eye(2)) == pytest.approx([0.0])
     extreme = UnknownDetector("energy", 0.5, middle=0, width=1e-3).scores(np.array([[1e4], [-1e4]]), None)
     assert extreme == pytest.approx([0, 1])
 

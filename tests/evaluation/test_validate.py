@@ -1,4 +1,4 @@
-"""validate.py as a user runs it, on a model of drawn pictures."""
+"""validate.py as a user runs it, on a model of drawn images."""
 
 import json
 import shutil
@@ -92,7 +92,7 @@ def test_a_calibrated_model_is_scored_by_its_labels_whatever_it_would_publish(tr
     assert mean[1] < mean[0]
 
 
-def test_intervals_hold_the_figure_and_shrink_with_more_pictures():
+def test_intervals_hold_the_figure_and_shrink_with_more_images():
     generator = np.random.default_rng(0)
 
     def scored(rows: int) -> dict:
@@ -109,7 +109,7 @@ def test_intervals_hold_the_figure_and_shrink_with_more_pictures():
     assert widths[1] < widths[0] / 3
 
 
-def test_pictures_of_one_product_are_drawn_together():
+def test_images_of_one_product_are_drawn_together():
     weights = group_resamples(["a", "a", "b", "c"], np.zeros(4, int))
     assert (weights[:, 0] == weights[:, 1]).all()
     assert not (weights[:, 0] == weights[:, 2]).all()

@@ -1,4 +1,4 @@
-"""The pictures in examples/: the shipped model gets each one right, and the script that drew them still does."""
+"""The images in examples/: the shipped model gets each one right, and the script that drew them still does."""
 
 import json
 import subprocess
@@ -59,7 +59,7 @@ def test_the_examples_are_of_many_categories(rows):
     assert {row["category_path"][0] for row in rows} >= {"Apparel", "Accessories", "Footwear", "Personal Care"}
 
 
-def test_the_script_draws_the_pictures_that_are_here(drawn):
+def test_the_script_draws_the_images_that_are_here(drawn):
     assert [path.name for path in sorted(drawn.iterdir())] == [path.name for path in EXAMPLES]
     for path in EXAMPLES:
         before, now = (np.asarray(load_image(folder / path.name), dtype=np.int16) for folder in (FOLDER, drawn))

@@ -1,4 +1,4 @@
-"""Pictures out of archives, tables, lists, object stores and standard input: in order, in place, in little memory."""
+"""Images out of archives, tables, lists, object stores and standard input: in order, in place, in little memory."""
 
 import io
 import sys
@@ -17,17 +17,17 @@ from app.images import ImageError, load_image
 from inference.readers import archive as archives
 from inference.readers import find as inputs
 from inference.readers import object_store as remote
-from tests.make_tiny_model import LABELS, save_picture, write_tiny_model
+from tests.make_tiny_model import LABELS, save_image, write_tiny_model
 
 
 @pytest.fixture
-def pictures(tmp_path) -> list[Path]:
-    """One picture of each label, in the order of LABELS."""
-    return [save_picture(tmp_path / "pictures" / f"{label}.png", label) for label in LABELS]
+def images(tmp_path) -> list[Path]:
+    """One image of each label, in the order of LABELS."""
+    return [save_image(tmp_path / "images" / f"{label}.png", label) for label in LABELS]
 
 
-def colours(arguments: list, column: str | None = None, left_out: Counter | None = None) -> dict[str, object]:
-    """{name: the colour of the picture in the middle, or the text of its error}, as read by the classifier."""
+def colors(arguments: list, column: str | None = None, left_out: Counter | None = None) -> dict[str, object]:
+    """{name: the colour of the image in the middle, or the text of its error}, as read by the classifier."""
     found = {}
     for name, source in inputs.find_images(map(str, arguments), Counter() if left_out is None else left_out, column):
         try:
@@ -66,12 +66,12 @@ def pack(path: Path, members: dict[str, bytes]) -> Path:
 
 
 @pytest.mark.parametrize("name", ["shop.zip", "shop.tar", "shop.tar.gz", "shop.tar.xz"])
-def test_an_archive_is_read_in_place_in_its_order(pictures, tmp_path, name):
-    members = {f"shoes/{path.name}": path.read_bytes() for path in reversed(pictures)}
-    members |= {"notes.txt": b"a", ".DS_Store": b"b", "__MACOSX/._Shirts.png": b"c", "broken.png": b"no picture"}
+def test_an_archive_is_read_in_place_in_its_order(images, tmp_path, name):
+    members = {f"shoes/{path.name}": path.read_bytes() for path in reversed(images)}
+    members |= {"notes.txt": b"a", ".DS_Store": b"b", "__MACOSX/._Shirts.png": b"c", "broken.png": b"no image"}
     archive, left_out = pack(tmp_path / name, members), Counter()
     before = sorted(tmp_path.rglob("*"))
-    found = colours([archive], left_out=left_out)
+    found = colors([archive], left_out=left_out)
     assert list(found.values())[:4] == EXPECTED[::-1]
     assert list(found)[0] == f"{archive}/shoes/Scarves.png"
     assert "not an image file" in found[f"{archive}/broken.png"]
@@ -80,47 +80,47 @@ def test_an_archive_is_read_in_place_in_its_order(pictures, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["shop.zip", "shop.tar", "shop.tar.gz"])
-def test_odd_names_in_an_archive_are_names_only(pictures, tmp_path, name):
-    content = pictures[0].read_bytes()
+def test_odd_names_in_an_archive_are_names_only(images, tmp_path, name):
+    content = images[0].read_bytes()
     odd = ["../../up.png", "/etc/root.png", "a\nb\x1b[2J.png", "ö" * 90 + ".png", "C:\\x.png", "deep/" * 40 + "a.png"]
     before = sorted(tmp_path.rglob("*"))
     archive = pack(tmp_path / name, dict.fromkeys(odd, content))
-    assert list(colours([archive]).values()) == [RED] * len(odd)
+    assert list(colors([archive]).values()) == [RED] * len(odd)
     assert sorted(tmp_path.rglob("*")) == sorted([*before, archive])
 
 
-def test_links_in_a_tar_are_not_followed(pictures, tmp_path):
+def test_links_in_a_tar_are_not_followed(images, tmp_path):
     with tarfile.open(tmp_path / "links.tar", "w") as archive:
         link = tarfile.TarInfo("passwd.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-        archive.add(pictures[0], "a.png")
+        archive.add(images[0], "a.png")
     left_out = Counter()
-    assert list(colours([tmp_path / "links.tar"], left_out=left_out).values()) == [RED]
+    assert list(colors([tmp_path / "links.tar"], left_out=left_out).values()) == [RED]
     assert left_out == Counter({"link or device": 1, "hidden": 0})
 
 
-def test_a_bomb_in_a_zip_costs_its_row_only(pictures, tmp_path):
-    members = {"bomb.png": bytes(64 * 2**20), "a.png": pictures[0].read_bytes()}
+def test_a_bomb_in_a_zip_costs_its_row_only(images, tmp_path):
+    members = {"bomb.png": bytes(64 * 2**20), "a.png": images[0].read_bytes()}
     archive = write_zip(tmp_path / "bomb.zip", members)
     assert archive.stat().st_size < 200_000
     sources = dict(inputs.find_images([str(archive)], Counter()))
-    # It does not start like a picture, so nothing more is unpacked.
+    # It does not start like an image, so nothing more is unpacked.
     assert len(sources[f"{archive}/bomb.png"]()) == inputs.HEAD_BYTES
-    assert list(colours([archive]).values())[1] == RED
+    assert list(colors([archive]).values())[1] == RED
 
 
-def test_a_member_that_is_too_large_is_refused_unread(pictures, tmp_path, monkeypatch):
+def test_a_member_that_is_too_large_is_refused_unread(images, tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MAX_BYTES", 100)
-    found = colours([write_zip(tmp_path / "a.zip", {"a.png": bytes(101)})])
+    found = colors([write_zip(tmp_path / "a.zip", {"a.png": bytes(101)})])
     assert "too large" in next(iter(found.values()))
 
 
-def test_a_compressed_tar_that_claims_to_be_huge_is_stopped(pictures, tmp_path, monkeypatch):
+def test_a_compressed_tar_that_claims_to_be_huge_is_stopped(images, tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MAX_HARMLESS", 2**20)
-    members = {"a.png": pictures[0].read_bytes(), "big.bin": bytes(20 * 2**20), "b.png": pictures[1].read_bytes()}
+    members = {"a.png": images[0].read_bytes(), "big.bin": bytes(20 * 2**20), "b.png": images[1].read_bytes()}
     archive = write_tar(tmp_path / "bomb.tar.gz", members, "w:gz")
-    found = colours([archive])
+    found = colors([archive])
     assert found[f"{archive}/a.png"] == RED
     assert "that claim to unpack to" in found[str(archive)]
     assert len(found) == 2
@@ -130,17 +130,17 @@ def test_a_hostile_long_name_in_a_tar_is_not_read_into_memory(tmp_path):
     header = tarfile.TarInfo("././@LongLink")
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2**40
     (tmp_path / "a.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
-    assert "a header of" in colours([tmp_path / "a.tar"])[str(tmp_path / "a.tar")]
+    assert "a header of" in colors([tmp_path / "a.tar"])[str(tmp_path / "a.tar")]
 
 
-def test_a_damaged_member_costs_its_row_only(pictures, tmp_path):
-    members = {path.name: path.read_bytes() for path in pictures}
+def test_a_damaged_member_costs_its_row_only(images, tmp_path):
+    members = {path.name: path.read_bytes() for path in images}
     archive = write_zip(tmp_path / "a.zip", members, zipfile.ZIP_STORED)
     content = bytearray(archive.read_bytes())
     start = content.index(members["Shirts.png"])
     content[start + 20] ^= 255
     archive.write_bytes(content)
-    found = list(colours([archive]).values())
+    found = list(colors([archive]).values())
     assert [found[0], *found[2:]] == [RED, BLUE, BLACK]
     assert "damaged in its archive" in found[1]
 
@@ -149,43 +149,43 @@ def test_a_damaged_member_costs_its_row_only(pictures, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04", b"\x1f\x8b\x08"])
 def test_a_damaged_archive_is_one_row_that_says_so(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    (message,) = colours([tmp_path / name]).values()
+    (message,) = colors([tmp_path / name]).values()
     assert "damaged archive" in message or "an archive without images" in message
 
 
-def test_a_truncated_archive_gives_what_can_be_read(pictures, tmp_path):
-    members = {f"{i}.png": pictures[i % 4].read_bytes() for i in range(40)}
+def test_a_truncated_archive_gives_what_can_be_read(images, tmp_path):
+    members = {f"{i}.png": images[i % 4].read_bytes() for i in range(40)}
     archive = write_tar(tmp_path / "a.tar.gz", members, "w:gz")
     archive.write_bytes(archive.read_bytes()[:-30])
-    found = list(colours([archive]).values())
+    found = list(colors([archive]).values())
     assert found[:4] == EXPECTED
     assert "what follows cannot be read" in found[-1]
 
 
-def test_an_encrypted_member_has_a_named_error(pictures, tmp_path):
-    archive = write_zip(tmp_path / "a.zip", {"a.png": pictures[0].read_bytes()})
+def test_an_encrypted_member_has_a_named_error(images, tmp_path):
+    archive = write_zip(tmp_path / "a.zip", {"a.png": images[0].read_bytes()})
     content = bytearray(archive.read_bytes())
     content[content.index(b"PK\x01\x02") + 8] |= 1
     archive.write_bytes(content)
-    assert list(colours([archive]).values()) == ["encrypted in its archive"]
+    assert list(colors([archive]).values()) == ["encrypted in its archive"]
 
 
 def test_a_missing_or_empty_archive_is_a_row(tmp_path):
     write_zip(tmp_path / "empty.zip", {"a.txt": b""})
-    found = colours([tmp_path / "gone.zip", tmp_path / "empty.zip"])
+    found = colors([tmp_path / "gone.zip", tmp_path / "empty.zip"])
     assert list(found.values()) == ["no such file", "an archive without images"]
 
 
-def test_paths_in_a_csv_are_relative_to_it(pictures, tmp_path):
-    (tmp_path / "pictures" / "t.csv").write_text("sku;image\n1;Tshirts.png\n2;../pictures/Flats.png\n3;gone.png\n4;\n")
-    found = colours([tmp_path / "pictures" / "t.csv"])
+def test_paths_in_a_csv_are_relative_to_it(images, tmp_path):
+    (tmp_path / "images" / "t.csv").write_text("sku;image\n1;Tshirts.png\n2;../images/Flats.png\n3;gone.png\n4;\n")
+    found = colors([tmp_path / "images" / "t.csv"])
     assert list(found.values()) == [RED, BLUE, "no such file", "no path in this row"]
 
 
-def test_the_column_of_a_table_can_be_chosen(pictures, tmp_path):
-    (tmp_path / "t.csv").write_text("image,front\npictures/Flats.png,pictures/Shirts.png\n")
-    assert list(colours([tmp_path / "t.csv"]).values()) == [BLUE]
-    assert list(colours([tmp_path / "t.csv"], column="front").values()) == [GREEN]
+def test_the_column_of_a_table_can_be_chosen(images, tmp_path):
+    (tmp_path / "t.csv").write_text("image,front\nimages/Flats.png,images/Shirts.png\n")
+    assert list(colors([tmp_path / "t.csv"]).values()) == [BLUE]
+    assert list(colors([tmp_path / "t.csv"], column="front").values()) == [GREEN]
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/a.png", "https://example.com/a.png", "s3://b/a", "file:///a"])
@@ -195,28 +195,28 @@ def test_no_address_in_a_table_or_a_list_is_ever_fetched(tmp_path, monkeypatch, 
     pq.write_table(pa.table({"image": [{"bytes": None, "path": address}]}), tmp_path / "t.parquet")
     (tmp_path / "list.txt").write_text(address)
     for argument in ("t.csv", "t.parquet"):
-        assert "an address in a table is not fetched" in colours([tmp_path / argument])[address]
-    assert "an address in a list is not fetched" in colours([f"@{tmp_path / 'list.txt'}"])[address]
+        assert "an address in a table is not fetched" in colors([tmp_path / argument])[address]
+    assert "an address in a list is not fetched" in colors([f"@{tmp_path / 'list.txt'}"])[address]
 
 
-def test_parquet_may_hold_bytes_paths_or_both(pictures, tmp_path):
-    content = [path.read_bytes() for path in pictures]
+def test_parquet_may_hold_bytes_paths_or_both(images, tmp_path):
+    content = [path.read_bytes() for path in images]
     pq.write_table(pa.table({"image": content}), tmp_path / "bytes.parquet")
-    pq.write_table(pa.table({"image": [f"pictures/{path.name}" for path in pictures]}), tmp_path / "paths.parquet")
+    pq.write_table(pa.table({"image": [f"images/{path.name}" for path in images]}), tmp_path / "paths.parquet")
     both = [{"bytes": data, "path": f"{i}.png"} for i, data in enumerate(content)]
     pq.write_table(pa.table({"image": both}), tmp_path / "both.parquet")
     pq.write_table(pa.table({"image": [1, None]}), tmp_path / "numbers.parquet")
     table = tmp_path / "bytes.parquet"
-    assert colours([table]) == {f"{table}#{i}": colour for i, colour in enumerate(EXPECTED, start=1)}
-    assert list(colours([tmp_path / "paths.parquet"]).values()) == EXPECTED
-    assert colours([tmp_path / "both.parquet"]) == {f"{i}.png": colour for i, colour in enumerate(EXPECTED)}
-    assert "it must hold paths or bytes" in next(iter(colours([tmp_path / "numbers.parquet"]).values()))
+    assert colors([table]) == {f"{table}#{i}": color for i, color in enumerate(EXPECTED, start=1)}
+    assert list(colors([tmp_path / "paths.parquet"]).values()) == EXPECTED
+    assert colors([tmp_path / "both.parquet"]) == {f"{i}.png": color for i, color in enumerate(EXPECTED)}
+    assert "it must hold paths or bytes" in next(iter(colors([tmp_path / "numbers.parquet"]).values()))
 
 
 def test_a_parquet_file_of_any_length_takes_little_memory(tmp_path):
-    pictures = [bytes([i % 256]) * 100_000 for i in range(400)]  # as incompressible as pictures are
+    images = [bytes([i % 256]) * 100_000 for i in range(400)]  # as incompressible as images are
     small_pages = {"use_dictionary": False, "write_batch_size": 8}  # a page is read as a whole
-    pq.write_table(pa.table({"image": pictures}), tmp_path / "t.parquet", compression="none", **small_pages)
+    pq.write_table(pa.table({"image": images}), tmp_path / "t.parquet", compression="none", **small_pages)
     before, most = pa.total_allocated_bytes(), 0
     for _ in inputs.find_images([str(tmp_path / "t.parquet")], Counter()):
         most = max(most, pa.total_allocated_bytes() - before)
@@ -254,22 +254,22 @@ def give_standard_input(monkeypatch, content: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", stream)
 
 
-def test_a_picture_on_standard_input_is_one_row(pictures, monkeypatch):
-    give_standard_input(monkeypatch, pictures[1].read_bytes())
-    assert colours(["-"]) == {"-": GREEN}
+def test_an_image_on_standard_input_is_one_row(images, monkeypatch):
+    give_standard_input(monkeypatch, images[1].read_bytes())
+    assert colors(["-"]) == {"-": GREEN}
 
 
-def test_a_list_on_standard_input_names_pictures(pictures, tmp_path, monkeypatch):
-    first = save_picture(tmp_path / "BMW II*.png", "Flats")  # starts like a BMP
+def test_a_list_on_standard_input_names_images(images, tmp_path, monkeypatch):
+    first = save_image(tmp_path / "BMW II*.png", "Flats")  # starts like a BMP
     monkeypatch.chdir(tmp_path)
-    give_standard_input(monkeypatch, "\r\n".join([first.name, "", *map(str, pictures), "gone.png"]).encode())
-    found = list(colours(["-"]).values())
+    give_standard_input(monkeypatch, "\r\n".join([first.name, "", *map(str, images), "gone.png"]).encode())
+    found = list(colors(["-"]).values())
     assert found == [BLUE, *EXPECTED, "no such file"]
 
 
 def test_an_empty_standard_input_is_a_row(monkeypatch):
     give_standard_input(monkeypatch, b"")
-    assert colours(["-"]) == {"-": "standard input is empty"}
+    assert colors(["-"]) == {"-": "standard input is empty"}
 
 
 def test_standard_input_can_be_given_once():
@@ -278,16 +278,16 @@ def test_standard_input_can_be_given_once():
 
 
 @pytest.fixture
-def store(pictures, monkeypatch):
-    """An object store in memory, with pictures/, shop.zip and t.parquet in it."""
+def store(images, monkeypatch):
+    """An object store in memory, with images/, shop.zip and t.parquet in it."""
     monkeypatch.setitem(remote.PACKAGES, "memory", "fsspec")
     filesystem = fsspec.filesystem("memory")
-    for path in pictures:
-        filesystem.pipe(f"/shop/pictures/{path.name}", path.read_bytes())
-    filesystem.pipe("/shop/pictures/.hidden/a.png", b"")
-    filesystem.pipe("/shop/pictures/notes.txt", b"")
-    members = {path.name: path.read_bytes() for path in pictures}
-    filesystem.pipe("/shop/shop.zip", write_zip(pictures[0].with_name("shop.zip"), members).read_bytes())
+    for path in images:
+        filesystem.pipe(f"/shop/images/{path.name}", path.read_bytes())
+    filesystem.pipe("/shop/images/.hidden/a.png", b"")
+    filesystem.pipe("/shop/images/notes.txt", b"")
+    members = {path.name: path.read_bytes() for path in images}
+    filesystem.pipe("/shop/shop.zip", write_zip(images[0].with_name("shop.zip"), members).read_bytes())
     buffer = io.BytesIO()
     pq.write_table(pa.table({"image": list(members.values())}), buffer)
     filesystem.pipe("/shop/t.parquet", buffer.getvalue())
@@ -295,21 +295,21 @@ def store(pictures, monkeypatch):
     filesystem.rm("/shop", recursive=True)
 
 
-def test_an_object_store_gives_pictures_folders_archives_and_tables(store):
+def test_an_object_store_gives_images_folders_archives_and_tables(store):
     names = sorted(LABELS)
-    colour = dict(zip(LABELS, EXPECTED, strict=True))
+    color = dict(zip(LABELS, EXPECTED, strict=True))
     left_out = Counter()
-    folder = {f"{store}/pictures/{name}.png": colour[name] for name in names}
-    assert colours([f"{store}/pictures"], left_out=left_out) == folder
+    folder = {f"{store}/images/{name}.png": color[name] for name in names}
+    assert colors([f"{store}/images"], left_out=left_out) == folder
     assert left_out == Counter({".txt": 1, "hidden": 1})
-    assert colours([f"{store}/pictures/Flats.png"]) == {f"{store}/pictures/Flats.png": BLUE}
-    assert list(colours([f"{store}/shop.zip"]).values()) == EXPECTED
-    assert list(colours([f"{store}/t.parquet"]).values()) == EXPECTED
+    assert colors([f"{store}/images/Flats.png"]) == {f"{store}/images/Flats.png": BLUE}
+    assert list(colors([f"{store}/shop.zip"]).values()) == EXPECTED
+    assert list(colors([f"{store}/t.parquet"]).values()) == EXPECTED
 
 
-def test_pictures_of_a_store_are_classified_in_order(store, capsys, tmp_path):
+def test_images_of_a_store_are_classified_in_order(store, capsys, tmp_path):
     model = str(write_tiny_model(tmp_path / "model"))
-    code = predict.main(["--model", model, "--image_path", f"{store}/pictures", "--format", "csv"])
+    code = predict.main(["--model", model, "--image_path", f"{store}/images", "--format", "csv"])
     rows = capsys.readouterr().out.splitlines()[1:]
     assert code == 0
     assert [row.split(",")[1] for row in rows] == sorted(LABELS)
@@ -319,8 +319,8 @@ def test_pictures_of_a_store_are_classified_in_order(store, capsys, tmp_path):
     ("address", "message"),
     [
         ("memory://nowhere/a.png", "there is nothing at this address"),
-        ("https://example.com/a.png", "pictures are not fetched from https://; the stores that work are s3://"),
-        ("ftp://example.com/a.png", "pictures are not fetched from ftp://"),
+        ("https://example.com/a.png", "images are not fetched from https://; the stores that work are s3://"),
+        ("ftp://example.com/a.png", "images are not fetched from ftp://"),
     ],
 )
 def test_an_address_that_does_not_work_is_a_wrong_usage(store, address, message):
@@ -343,10 +343,10 @@ def test_a_missing_pyarrow_is_named(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_corrupt_picture_in_ten_thousand_costs_one_row(capsys, tmp_path):
-    picture = save_picture(tmp_path / "a.png", "Flats", (8, 8)).read_bytes()
-    members = dict.fromkeys((f"{i}.png" for i in range(10_000)), picture)
-    archive = write_zip(tmp_path / "a.zip", members | {"7000.png": picture[:50]}, zipfile.ZIP_STORED)
+def test_one_corrupt_image_in_ten_thousand_costs_one_row(capsys, tmp_path):
+    image = save_image(tmp_path / "a.png", "Flats", (8, 8)).read_bytes()
+    members = dict.fromkeys((f"{i}.png" for i in range(10_000)), image)
+    archive = write_zip(tmp_path / "a.zip", members | {"7000.png": image[:50]}, zipfile.ZIP_STORED)
     model = str(write_tiny_model(tmp_path / "model"))
     code = predict.main(["--model", model, "--image_path", str(archive), "--output", str(tmp_path / "r.csv")])
     rows = (tmp_path / "r.csv").read_text().splitlines()[1:]

@@ -20,7 +20,7 @@ import predict
 from app.classifier import Prediction, ScoredLabel
 from inference import options as predict_options
 from inference import writers as outputs
-from tests.make_tiny_model import LABELS, TAXONOMY, WEIGHTS, save_picture, write_tiny_model
+from tests.make_tiny_model import LABELS, TAXONOMY, WEIGHTS, save_image, write_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,9 +31,9 @@ def model(tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def pictures(tmp_path) -> list[str]:
-    """One picture of each label, in the order of LABELS."""
-    return [str(save_picture(tmp_path / f"{label}.png", label)) for label in LABELS]
+def images(tmp_path) -> list[str]:
+    """One image of each label, in the order of LABELS."""
+    return [str(save_image(tmp_path / f"{label}.png", label)) for label in LABELS]
 
 
 def run(capsys, model: str, *arguments: str) -> tuple[int, str, str]:
@@ -55,40 +55,40 @@ def process(model: str, *arguments: str, **options) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
-def test_the_table_shows_each_picture_with_the_confidence_of_each_level(capsys, model, pictures):
-    code, out, err = run(capsys, model, *pictures)
+def test_the_table_shows_each_image_with_the_confidence_of_each_level(capsys, model, images):
+    code, out, err = run(capsys, model, *images)
     lines = out.splitlines()
     assert code == 0
     assert err == "4 images: 4 ok\n"
-    assert len(lines) == 1 + len(pictures)
+    assert len(lines) == 1 + len(images)
     assert "Tshirts.png" in lines[1]
     assert lines[1].endswith("Apparel 100% > Topwear 100% > Tshirts 100%")
     assert lines[4].endswith("Apparel 100% > Scarves 100% > Scarves 100%")
 
 
 def test_the_table_stays_within_100_columns(capsys, model, tmp_path):
-    save_picture(tmp_path / ("a very long name " * 6) / "of a folder and a picture.png", "Tshirts")
-    (tmp_path / "broken.png").write_text("no picture")
+    save_image(tmp_path / ("a very long name " * 6) / "of a folder and an image.png", "Tshirts")
+    (tmp_path / "broken.png").write_text("no image")
     code, out, _ = run(capsys, model, tmp_path, tmp_path / "missing.png")
     assert code == 1
     assert max(map(len, out.splitlines())) <= 100
     assert "…" in out
-    assert "older and a picture.png  Apparel" in out
+    assert "older and an image.png  Apparel" in out
 
 
-def test_the_table_lists_more_labels_when_asked(capsys, model, pictures):
-    _, out, _ = run(capsys, model, pictures[0], "--top_k", "3")
+def test_the_table_lists_more_labels_when_asked(capsys, model, images):
+    _, out, _ = run(capsys, model, images[0], "--top_k", "3")
     assert out.splitlines()[2].strip().startswith("2. ")
     assert out.splitlines()[3].strip().startswith("3. ")
     assert len(out.splitlines()) == 4
 
 
-def test_jsonl_has_one_complete_object_a_picture(capsys, model, pictures, tmp_path):
+def test_jsonl_has_one_complete_object_an_image(capsys, model, images, tmp_path):
     missing = str(tmp_path / "missing.jpg")
-    code, out, _ = run(capsys, model, pictures[2], missing, "--format", "jsonl", "--top_k", "2")
+    code, out, _ = run(capsys, model, images[2], missing, "--format", "jsonl", "--top_k", "2")
     good, bad = map(json.loads, out.splitlines())
     assert code == 1
-    assert good["image_path"] == pictures[2]
+    assert good["image_path"] == images[2]
     assert (good["label"], good["status"], good["error"]) == ("Flats", "ok", None)
     assert good["category_path"] == TAXONOMY["paths"]["Flats"]
     assert good["top_k"][0] == {"label": "Flats", "confidence": good["confidence"]}
@@ -107,8 +107,8 @@ def test_jsonl_has_one_complete_object_a_picture(capsys, model, pictures, tmp_pa
     }
 
 
-def test_csv_has_the_named_columns_and_a_joined_path(capsys, model, pictures, tmp_path):
-    (tmp_path / 'odd, "name".png').write_bytes(Path(pictures[0]).read_bytes())
+def test_csv_has_the_named_columns_and_a_joined_path(capsys, model, images, tmp_path):
+    (tmp_path / 'odd, "name".png').write_bytes(Path(images[0]).read_bytes())
     code, out, _ = run(capsys, model, tmp_path / 'odd, "name".png', tmp_path / "none.png", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert code == 1
@@ -121,12 +121,12 @@ def test_csv_has_the_named_columns_and_a_joined_path(capsys, model, pictures, tm
     assert (rows[1]["label"], rows[1]["status"], rows[1]["error"]) == ("", "error", "no such file")
 
 
-def test_pictures_folders_and_lists_keep_their_order(capsys, model, pictures, tmp_path):
+def test_images_folders_and_lists_keep_their_order(capsys, model, images, tmp_path):
     folder = tmp_path / "folder"
     for name, label in {"b.png": "Shirts", "a.png": "Flats", "inner/0.PNG": "Tshirts"}.items():
-        save_picture(folder / name, label)
-    (tmp_path / "list.txt").write_text(f"{pictures[3]}\n\n{pictures[1]}\r\n{folder / 'a.png'}", encoding="utf-8-sig")
-    arguments = [pictures[0], folder, f"@{tmp_path / 'list.txt'}", "--image_path", pictures[1], "--format", "jsonl"]
+        save_image(folder / name, label)
+    (tmp_path / "list.txt").write_text(f"{images[3]}\n\n{images[1]}\r\n{folder / 'a.png'}", encoding="utf-8-sig")
+    arguments = [images[0], folder, f"@{tmp_path / 'list.txt'}", "--image_path", images[1], "--format", "jsonl"]
     code, out, _ = run(capsys, model, *arguments)
     assert code == 0
     expected = ["Tshirts", "Flats", "Shirts", "Tshirts", "Scarves", "Shirts", "Flats", "Shirts"]
@@ -134,7 +134,7 @@ def test_pictures_folders_and_lists_keep_their_order(capsys, model, pictures, tm
 
 
 def test_what_a_folder_holds_besides_images_is_counted_not_dropped_silently(capsys, model, tmp_path):
-    save_picture(tmp_path / "a.png", "Flats")
+    save_image(tmp_path / "a.png", "Flats")
     for name in ("notes.txt", "more.txt", "photo.heic", ".hidden.png"):
         (tmp_path / name).touch()
     (tmp_path / "loop").symlink_to(tmp_path)
@@ -147,55 +147,53 @@ def test_what_a_folder_holds_besides_images_is_counted_not_dropped_silently(caps
     assert "1 linked folder" in err
 
 
-def test_a_folder_without_images_is_one_failed_row(capsys, model, pictures, tmp_path):
+def test_a_folder_without_images_is_one_failed_row(capsys, model, images, tmp_path):
     (tmp_path / "empty").mkdir()
-    code, out, err = run(capsys, model, tmp_path / "empty", pictures[0])
+    code, out, err = run(capsys, model, tmp_path / "empty", images[0])
     assert code == 1
     assert "empty  error: a folder without images" in out
     assert "Tshirts" in out
     assert "2 images: 1 ok, 1 failed" in err
 
 
-def test_one_corrupt_picture_among_many_costs_one_row(capsys, model, pictures, tmp_path):
+def test_one_corrupt_image_among_many_costs_one_row(capsys, model, images, tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(Path(pictures[0]).read_bytes()[:60])
-    code, out, err = run(capsys, model, *[pictures[1]] * 150, broken, *[pictures[2]] * 150, "--format", "jsonl")
+    broken.write_bytes(Path(images[0]).read_bytes()[:60])
+    code, out, err = run(capsys, model, *[images[1]] * 150, broken, *[images[2]] * 150, "--format", "jsonl")
     assert code == 1
     assert labels_in(out) == ["Shirts"] * 150 + [None] + ["Flats"] * 150
     assert "301 images: 300 ok, 1 failed" in err
 
 
-def test_results_of_another_batch_size_are_the_same(capsys, model, pictures):
-    outputs = {
-        run(capsys, model, *pictures * 5, "--format", "csv", "--batch_size", size)[1] for size in ("1", "3", "64")
-    }
+def test_results_of_another_batch_size_are_the_same(capsys, model, images):
+    outputs = {run(capsys, model, *images * 5, "--format", "csv", "--batch_size", size)[1] for size in ("1", "3", "64")}
     assert len(outputs) == 1
 
 
 @pytest.mark.parametrize(
     ("name", "first_characters"), [("r.jsonl", '{"image_path"'), ("r.csv", "image_path"), ("r.txt", "image ")]
 )
-def test_the_format_follows_the_ending_of_the_output(capsys, model, pictures, tmp_path, name, first_characters):
-    code, out, _ = run(capsys, model, *pictures, "--output", tmp_path / name)
+def test_the_format_follows_the_ending_of_the_output(capsys, model, images, tmp_path, name, first_characters):
+    code, out, _ = run(capsys, model, *images, "--output", tmp_path / name)
     assert code == 0
     assert out == ""
     assert (tmp_path / name).read_text().startswith(first_characters)
-    assert len((tmp_path / name).read_text().splitlines()) >= len(pictures)
+    assert len((tmp_path / name).read_text().splitlines()) >= len(images)
 
 
-def test_errors_are_shown_when_the_rows_go_to_a_file(capsys, model, pictures, tmp_path):
-    code, _, err = run(capsys, model, pictures[0], tmp_path / "gone.png", "--output", tmp_path / "r.csv")
+def test_errors_are_shown_when_the_rows_go_to_a_file(capsys, model, images, tmp_path):
+    code, _, err = run(capsys, model, images[0], tmp_path / "gone.png", "--output", tmp_path / "r.csv")
     assert code == 1
     assert f"{tmp_path / 'gone.png'}: no such file" in err
 
 
-def test_an_interrupted_run_leaves_the_old_output_and_says_how_to_go_on(capsys, model, pictures, tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_the_old_output_and_says_how_to_go_on(capsys, model, images, tmp_path, monkeypatch):
     output = tmp_path / "r.csv"
     output.write_text("old")
     interrupt_after(monkeypatch, 3)
-    code, _, err = run(capsys, model, *pictures, "--output", output)
+    code, _, err = run(capsys, model, *images, "--output", output)
     assert code == 130
-    assert "stopped after 3 pictures; the same command with --resume goes on" in err
+    assert "stopped after 3 images; the same command with --resume goes on" in err
     assert output.read_text() == "old"
 
 
@@ -212,9 +210,9 @@ def interrupt_after(monkeypatch, rows: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.csv", "r.parquet", "r.txt"])
-def test_a_resumed_run_writes_the_same_file_and_repeats_nothing(capsys, model, pictures, tmp_path, monkeypatch, name):
+def test_a_resumed_run_writes_the_same_file_and_repeats_nothing(capsys, model, images, tmp_path, monkeypatch, name):
     missing = tmp_path / "missing.png"
-    arguments = [*pictures, missing, *pictures]
+    arguments = [*images, missing, *images]
     run(capsys, model, *arguments, "--output", tmp_path / name)
     expected = (tmp_path / name).read_bytes()
     (tmp_path / name).unlink()
@@ -231,14 +229,14 @@ def test_a_resumed_run_writes_the_same_file_and_repeats_nothing(capsys, model, p
 
 
 def count_appended(monkeypatch) -> list[str]:
-    """Fills with the names of the pictures that are classified from now on."""
+    """Fills with the names of the images that are classified from now on."""
     names, append = [], predict.Journal.append
     monkeypatch.setattr(predict.Journal, "append", lambda *row: names.append(row[1]) or append(*row))
     return names
 
 
-def test_a_killed_run_goes_on_without_losing_or_repeating_a_row(capsys, model, pictures, tmp_path, monkeypatch):
-    (tmp_path / "list.txt").write_text("\n".join(pictures * 1000))
+def test_a_killed_run_goes_on_without_losing_or_repeating_a_row(capsys, model, images, tmp_path, monkeypatch):
+    (tmp_path / "list.txt").write_text("\n".join(images * 1000))
     output, partial = tmp_path / "r.jsonl", tmp_path / "r.jsonl.partial"
     with process(model, f"@{tmp_path / 'list.txt'}", "--output", str(output)) as command:
         while not partial.exists() or partial.stat().st_size < 30_000:
@@ -254,7 +252,7 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_row(capsys, model, p
     assert code == 0
     assert 0 < done < 4000
     assert len(classified) == 4000 - done
-    assert [row["image_path"] for row in rows] == pictures * 1000
+    assert [row["image_path"] for row in rows] == images * 1000
     assert [row["label"] for row in rows] == list(LABELS) * 1000
 
 
@@ -266,36 +264,36 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_row(capsys, model, p
         (["--resume", "--top_k", "2"], "was begun with top_k 5, and this is 2"),
     ],
 )
-def test_rows_of_another_run_are_never_mixed_or_lost(capsys, model, pictures, tmp_path, monkeypatch, changes, message):
+def test_rows_of_another_run_are_never_mixed_or_lost(capsys, model, images, tmp_path, monkeypatch, changes, message):
     with monkeypatch.context() as patch:
         interrupt_after(patch, 3)
-        run(capsys, model, *pictures, "--output", tmp_path / "r.jsonl")
+        run(capsys, model, *images, "--output", tmp_path / "r.jsonl")
     before = (tmp_path / "r.jsonl.partial").read_bytes()
-    code, _, err = run(capsys, model, *pictures, "--output", tmp_path / "r.jsonl", *changes)
+    code, _, err = run(capsys, model, *images, "--output", tmp_path / "r.jsonl", *changes)
     assert code == 2
     assert message in err
     assert (tmp_path / "r.jsonl.partial").read_bytes() == before
 
 
-def test_pictures_that_changed_since_the_interruption_are_noticed(capsys, model, pictures, tmp_path, monkeypatch):
+def test_images_that_changed_since_the_interruption_are_noticed(capsys, model, images, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_after(patch, 2)
-        run(capsys, model, *pictures, "--output", tmp_path / "r.jsonl")
-    code, _, err = run(capsys, model, *pictures[1:], "--output", tmp_path / "r.jsonl", "--resume")
+        run(capsys, model, *images, "--output", tmp_path / "r.jsonl")
+    code, _, err = run(capsys, model, *images[1:], "--output", tmp_path / "r.jsonl", "--resume")
     assert code == 2
-    assert f"picture 1 was {pictures[0]} and is now {pictures[1]}" in err
+    assert f"image 1 was {images[0]} and is now {images[1]}" in err
 
 
-def test_two_runs_cannot_write_the_same_file(capsys, model, pictures, tmp_path):
+def test_two_runs_cannot_write_the_same_file(capsys, model, images, tmp_path):
     with predict.Journal(tmp_path / "r.jsonl.partial", {}, resume=False):
-        code, _, err = run(capsys, model, *pictures, "--output", tmp_path / "r.jsonl")
+        code, _, err = run(capsys, model, *images, "--output", tmp_path / "r.jsonl")
     assert code == 2
     assert "another run is writing" in err
 
 
-def test_parquet_holds_what_the_json_lines_hold(capsys, model, pictures, tmp_path):
-    (tmp_path / "broken.png").write_text("no picture")
-    arguments = [*pictures, tmp_path / "broken.png", "--output"]
+def test_parquet_holds_what_the_json_lines_hold(capsys, model, images, tmp_path):
+    (tmp_path / "broken.png").write_text("no image")
+    arguments = [*images, tmp_path / "broken.png", "--output"]
     run(capsys, model, *arguments, tmp_path / "r.jsonl")
     run(capsys, model, *arguments, tmp_path / "r.parquet")
     rows = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
@@ -322,12 +320,12 @@ def test_the_table_says_each_status_in_words(prediction, words):
     assert output.getvalue().splitlines()[1] == f"{'a.png':<12}  {words}"
 
 
-def test_an_ensemble_averages_the_probabilities(capsys, pictures, tmp_path):
+def test_an_ensemble_averages_the_probabilities(capsys, images, tmp_path):
     swapped = WEIGHTS[[1, 0, 2, 3]]  # calls a Tshirt a Shirt, and the other way round
     folders = [write_tiny_model(tmp_path / "a"), write_tiny_model(tmp_path / "b", swapped * np.float32(0.5))]
-    alone = [json.loads(run(capsys, str(folder), pictures[0], "--format", "jsonl")[1]) for folder in folders]
+    alone = [json.loads(run(capsys, str(folder), images[0], "--format", "jsonl")[1]) for folder in folders]
     code = predict.main(
-        ["--ensemble", *map(str, folders), "--image_path", pictures[0], "--format", "jsonl", "--top_k", "2"]
+        ["--ensemble", *map(str, folders), "--image_path", images[0], "--format", "jsonl", "--top_k", "2"]
     )
     together = json.loads(capsys.readouterr().out)
     confidences = [{top["label"]: top["confidence"] for top in row["top_k"]} for row in (*alone, together)]
@@ -336,20 +334,20 @@ def test_an_ensemble_averages_the_probabilities(capsys, pictures, tmp_path):
         assert confidences[2][label] == pytest.approx((confidences[0][label] + confidences[1][label]) / 2, abs=2e-6)
 
 
-def test_an_ensemble_of_different_labels_is_refused(capsys, model, pictures, tmp_path):
+def test_an_ensemble_of_different_labels_is_refused(capsys, model, images, tmp_path):
     other = write_tiny_model(tmp_path / "other")
     config = json.loads((other / "config.json").read_text())
     config["id2label"]["0"] = "Hats"
     (other / "config.json").write_text(json.dumps({"id2label": config["id2label"]}))
     with pytest.raises(SystemExit) as stop:
-        predict.main(["--ensemble", model, str(other), "--image_path", pictures[0]])
+        predict.main(["--ensemble", model, str(other), "--image_path", images[0]])
     err = capsys.readouterr().err
     assert stop.value.code == 2
     assert "do not know the same labels" in err
     assert "Hats, Tshirts" in err
 
 
-def test_a_submission_has_the_order_and_the_columns_of_the_sample(capsys, model, pictures, tmp_path):
+def test_a_submission_has_the_order_and_the_columns_of_the_sample(capsys, model, images, tmp_path):
     (tmp_path / "Flats.png").write_text("broken")
     (tmp_path / "sample.csv").write_text("id,articleType\nScarves,x\nFlats,x\nTshirts,x\n")
     arguments = ["--submission", tmp_path / "sample.csv", "--output", tmp_path / "s.csv"]
@@ -369,13 +367,13 @@ def test_a_submission_has_the_order_and_the_columns_of_the_sample(capsys, model,
         (None, "there is no file"),
     ],
 )
-def test_a_sample_that_does_not_fit_the_pictures_is_refused_before_the_work(
-    capsys, model, pictures, tmp_path, sample, message
+def test_a_sample_that_does_not_fit_the_images_is_refused_before_the_work(
+    capsys, model, images, tmp_path, sample, message
 ):
     if sample is not None:
         (tmp_path / "sample.csv").write_text(sample)
     arguments = ["--submission", tmp_path / "sample.csv", "--output", tmp_path / "s.csv"]
-    code, _, err = run(capsys, model, *pictures, *arguments)
+    code, _, err = run(capsys, model, *images, *arguments)
     assert code == 2
     assert message in err
     assert not (tmp_path / "s.csv").exists()
@@ -424,22 +422,22 @@ def test_an_unknown_model_exits_with_2_and_names_the_shipped_ones(capsys, tmp_pa
     assert "--model 'toyz': no such folder; in app/models there is: toys" in err
 
 
-def test_an_unusable_model_exits_with_2_in_one_line(capsys, pictures, tmp_path):
+def test_an_unusable_model_exits_with_2_in_one_line(capsys, images, tmp_path):
     folder = write_tiny_model(tmp_path / "model")
     (folder / "training_args.bin").touch()
-    code, out, err = run(capsys, str(folder), pictures[0])
+    code, out, err = run(capsys, str(folder), images[0])
     assert code == 2
     assert out == ""
     assert "training_args.bin" in err
     assert len(err.splitlines()) == 1
 
 
-def test_a_bare_name_is_a_shipped_model_from_any_working_folder(capsys, pictures, tmp_path, monkeypatch):
+def test_a_bare_name_is_a_shipped_model_from_any_working_folder(capsys, images, tmp_path, monkeypatch):
     monkeypatch.setattr(predict_options, "MODELS", tmp_path / "models")
     write_tiny_model(tmp_path / "models" / "toys")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    code, out, _ = run(capsys, "toys", pictures[2], "--format", "jsonl")
+    code, out, _ = run(capsys, "toys", images[2], "--format", "jsonl")
     assert code == 0
     assert labels_in(out) == ["Flats"]
 
@@ -450,41 +448,41 @@ def test_the_default_model_lies_beside_the_script():
     assert args.models == [ROOT / "app" / "models" / "fashion"]
 
 
-def test_a_name_that_is_not_utf_8_survives_in_jsonl(capsys, model, pictures, tmp_path):
+def test_a_name_that_is_not_utf_8_survives_in_jsonl(capsys, model, images, tmp_path):
     path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
-    os.rename(pictures[2], path)
+    os.rename(images[2], path)
     code, out, _ = run(capsys, model, os.fsdecode(path), "--format", "jsonl")
     assert code == 0
     assert os.fsencode(json.loads(out)["image_path"]) == path
 
 
-def test_a_name_cannot_steer_the_terminal(capsys, model, pictures, tmp_path):
-    os.rename(pictures[2], tmp_path / "a\x1b[2J\nb.png")
+def test_a_name_cannot_steer_the_terminal(capsys, model, images, tmp_path):
+    os.rename(images[2], tmp_path / "a\x1b[2J\nb.png")
     _, out, _ = run(capsys, model, tmp_path / "a\x1b[2J\nb.png")
     assert "\x1b" not in out
     assert len(out.splitlines()) == 2
 
 
-def test_the_command_gives_its_exit_code_and_prints_utf_8(model, pictures, tmp_path):
-    Image.open(pictures[0]).save(tmp_path / "füße.png")
+def test_the_command_gives_its_exit_code_and_prints_utf_8(model, images, tmp_path):
+    Image.open(images[0]).save(tmp_path / "füße.png")
     with process(model, str(tmp_path / "füße.png"), env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}) as command:
         out, err = command.communicate(timeout=120)
     assert (command.returncode, err) == (0, "")
     assert "Apparel" in out
 
 
-def test_a_picture_needs_only_the_packages_of_the_app(model, pictures):
+def test_an_image_needs_only_the_packages_of_the_app(model, images):
     others = ("pyarrow", "fsspec", "ray", "torch", "transformers", "datasets", "pandas", "scipy", "tqdm", "matplotlib")
     script = "import sys, predict; code = predict.main(sys.argv[2:]); "
     script += "print(code, sorted(set(sys.argv[1].split(',')) & set(sys.modules)))"
-    arguments = [",".join(others), "--model", model, "--image_path", pictures[0]]
+    arguments = [",".join(others), "--model", model, "--image_path", images[0]]
     command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-def test_a_reader_that_leaves_ends_the_command_quietly(model, pictures):
-    with process(model, *pictures * 2000, "--format", "jsonl") as command:
+def test_a_reader_that_leaves_ends_the_command_quietly(model, images):
+    with process(model, *images * 2000, "--format", "jsonl") as command:
         command.stdout.readline()
         command.stdout.close()
         err = command.stderr.read()
@@ -493,8 +491,8 @@ def test_a_reader_that_leaves_ends_the_command_quietly(model, pictures):
     assert command.returncode == 141
 
 
-def test_ctrl_c_ends_the_command_quietly(model, pictures):
-    with process(model, *pictures * 3000, "--format", "jsonl", preexec_fn=listen_to_ctrl_c) as command:
+def test_ctrl_c_ends_the_command_quietly(model, images):
+    with process(model, *images * 3000, "--format", "jsonl", preexec_fn=listen_to_ctrl_c) as command:
         command.stdout.readline()
         time.sleep(0.1)
         command.send_signal(signal.SIGINT)

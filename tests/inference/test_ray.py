@@ -12,7 +12,7 @@ import pytest
 import predict
 from inference import ray_engine as predict_ray
 from inference.readers import find as inputs
-from tests.make_tiny_model import LABELS, save_picture, write_tiny_model
+from tests.make_tiny_model import LABELS, save_image, write_tiny_model
 
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
 UNITS = 24
@@ -43,10 +43,10 @@ def model(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory) -> Path:
-    """A list of UNITS units of pictures, by paths relative and absolute, with broken ones among them."""
+def catalog(tmp_path_factory) -> Path:
+    """A list of UNITS units of images, by paths relative and absolute, with broken ones among them."""
     folder = tmp_path_factory.mktemp("catalogue")
-    paths = [str(save_picture(folder / f"{label}.png", label)) for label in LABELS]
+    paths = [str(save_image(folder / f"{label}.png", label)) for label in LABELS]
     (folder / "broken.png").write_bytes(Path(paths[0]).read_bytes()[:60])
     few = [*paths, str(folder / "broken.png"), str(folder / "missing.png"), "relative.png"]
     many = few * (UNITS * predict_ray.UNIT // len(few))
@@ -59,17 +59,17 @@ def classify(model: str, *arguments: object) -> None:
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_rows_of_one_machine(cluster, model, catalogue, tmp_path):
-    pictures = [(catalogue / f"{label}.png").read_bytes() for label in LABELS]
-    pq.write_table(pa.table({"image": [*pictures, b"broken", None]}), tmp_path / "t.parquet", row_group_size=2)
+def test_a_cluster_gives_the_rows_of_one_machine(cluster, model, catalog, tmp_path):
+    images = [(catalog / f"{label}.png").read_bytes() for label in LABELS]
+    pq.write_table(pa.table({"image": [*images, b"broken", None]}), tmp_path / "t.parquet", row_group_size=2)
     classify(model, tmp_path / "t.parquet", "--output", tmp_path / "one.csv")
     classify(model, tmp_path / "t.parquet", "--output", tmp_path / "two.csv", *on(cluster))
     assert (tmp_path / "two.csv").read_text() == (tmp_path / "one.csv").read_text()
 
 
 @pytest.mark.slow
-def test_a_node_that_dies_midway_costs_no_row_and_doubles_none(cluster, model, catalogue, tmp_path, monkeypatch):
-    arguments = [f"@{catalogue / 'list.txt'}", "--output"]
+def test_a_node_that_dies_midway_costs_no_row_and_doubles_none(cluster, model, catalog, tmp_path, monkeypatch):
+    arguments = [f"@{catalog / 'list.txt'}", "--output"]
     classify(model, *arguments, tmp_path / "one.jsonl")
     append, killed = predict.Journal.append, []
 
@@ -89,10 +89,10 @@ def on(cluster) -> list[str]:
     return ["--engine", "ray", "--address", cluster.address]
 
 
-def test_without_ray_the_cure_is_named(capsys, model, catalogue, monkeypatch):
+def test_without_ray_the_cure_is_named(capsys, model, catalog, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SystemExit) as stop:
-        classify(model, catalogue / "Flats.png", "--engine", "ray")
+        classify(model, catalog / "Flats.png", "--engine", "ray")
     assert stop.value.code == 2
     assert "pip install -r requirements-scale.txt" in capsys.readouterr().err
 
@@ -108,21 +108,21 @@ def test_the_machines_get_the_code_and_the_model_and_nothing_else(model, tmp_pat
 def test_the_staged_code_is_complete(model, tmp_path):
     """What a machine imports must be among what it is sent."""
     args = predict.parse_arguments(["--model", model, "--image_path", "a.png"], "")[1]
-    picture = save_picture(tmp_path / "a.png", "Flats")
+    image = save_image(tmp_path / "a.png", "Flats")
     options = {"models": ["models/0"], "precision": "auto", "top_k": 1, "batch_size": 4, "tta": 1}
     predict_ray.stage(args, tmp_path / "stage")
-    script = "import sys, json, predict_ray, image_tables, archives, remote; options, path = json.loads(sys.argv[1]); "
-    script += "print(predict_ray.Worker(options).classify([(path, path)])[0])"
-    command = [sys.executable, "-c", script, json.dumps([options, str(picture)])]
+    script = "import sys, json; from inference import ray_engine; from inference.readers import archive, object_store, table; options, path = json.loads(sys.argv[1]); "
+    script += "print(ray_engine.Worker(options).classify([(path, path)])[0])"
+    command = [sys.executable, "-c", script, json.dumps([options, str(image)])]
     done = subprocess.run(command, cwd=tmp_path / "stage", capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[1]["label"] == "Flats"
 
 
-def test_tables_and_pictures_together_are_refused(capsys, model, catalogue):
-    pq.write_table(pa.table({"image": ["a.png"]}), catalogue / "t.parquet")
+def test_tables_and_images_together_are_refused(capsys, model, catalog):
+    pq.write_table(pa.table({"image": ["a.png"]}), catalog / "t.parquet")
     with pytest.raises(SystemExit) as stop:
-        classify(model, catalogue / "Flats.png", catalogue / "t.parquet", "--engine", "ray")
+        classify(model, catalog / "Flats.png", catalog / "t.parquet", "--engine", "ray")
     assert stop.value.code == 2
     assert "not both at once" in capsys.readouterr().err
 

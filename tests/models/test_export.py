@@ -22,8 +22,8 @@ from transformers import (
 
 import export
 from app.classifier import Classifier, ImageError, ModelError
-from export import ExportFailed, compact_weights, export_onnx
-from models import quantize as quantise
+from export import ExportError, compact_weights, export_onnx
+from models import quantize as quantize
 from models.onnx_outputs import GraphOutputs
 from models.small_cnns import BasicCNNConfig, BasicCNNForImageClassification
 from tests.make_tiny_model import write_tiny_model
@@ -108,17 +108,17 @@ def classifier(graph) -> Classifier:
 
 
 def test_the_classifier_gives_embeddings_of_length_1_in_order(classifier):
-    pictures = [Image.effect_noise((40, 40), spread).convert("RGB") for spread in range(10, 110, 10)]
-    together = classifier.embed(pictures)
+    images = [Image.effect_noise((40, 40), spread).convert("RGB") for spread in range(10, 110, 10)]
+    together = classifier.embed(images)
     assert together.shape == (10, 32)
     assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-5)
-    alone = np.concatenate([classifier.embed([picture]) for picture in pictures])
+    alone = np.concatenate([classifier.embed([image]) for image in images])
     assert together == pytest.approx(alone, abs=1e-5)
     assert classifier.embed([]).shape[0] == 0
 
 
-def test_a_bad_picture_among_those_to_embed_is_named(classifier):
-    with pytest.raises(ImageError, match="picture 1: .*empty"):
+def test_a_bad_image_among_those_to_embed_is_named(classifier):
+    with pytest.raises(ImageError, match="image 1: .*empty"):
         classifier.embed([Image.new("RGB", (8, 8)), b""])
 
 
@@ -162,7 +162,7 @@ def test_compact_weights_are_nearly_the_same(graph):
 
 def test_a_graph_that_computes_something_else_is_not_written(pixels, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "MAX_FLOAT32_DIFFERENCE", 0.0)
-    with pytest.raises(ExportFailed, match="differ from torch"):
+    with pytest.raises(ExportError, match="differ from torch"):
         export_onnx(small_model("cnn"), pixels, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -173,18 +173,18 @@ def test_a_graph_that_computes_something_else_is_not_written(pixels, tmp_path, m
 def test_int8_agrees_with_fp32_and_gives_the_same_outputs(graph, pixels, tmp_path):
     target = tmp_path / "model.int8.onnx"
     seen = []
-    kept = quantise.quantise(graph, target, pixels, lambda path, number: seen.append(number) or number > 0)
-    assert (len(kept), seen) == (quantise.BLOCK, [0, quantise.BLOCK])
-    expected, quantised = run(graph, pixels), run(target, pixels)
-    assert [one.shape for one in quantised] == [one.shape for one in expected]
-    assert np.abs(quantised[0] - expected[0]).max() < 0.2 * np.abs(expected[0]).max()
+    kept = quantize.quantize(graph, target, pixels, lambda path, number: seen.append(number) or number > 0)
+    assert (len(kept), seen) == (quantize.BLOCK, [0, quantize.BLOCK])
+    expected, quantized = run(graph, pixels), run(target, pixels)
+    assert [one.shape for one in quantized] == [one.shape for one in expected]
+    assert np.abs(quantized[0] - expected[0]).max() < 0.2 * np.abs(expected[0]).max()
     operations = {node.op_type for node in onnx.load(target).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= operations
 
 
 def test_int8_that_is_not_good_enough_leaves_no_file(graph, pixels, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantise, "FLOAT_BLOCKS", (0,))
-    assert quantise.quantise(graph, tmp_path / "model.int8.onnx", pixels, lambda path, number: False) is None
+    monkeypatch.setattr(quantize, "FLOAT_BLOCKS", (0,))
+    assert quantize.quantize(graph, tmp_path / "model.int8.onnx", pixels, lambda path, number: False) is None
     assert not list(tmp_path.iterdir())
 
 
@@ -215,7 +215,7 @@ def test_a_gpu_that_is_not_there_is_said(tmp_path):
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_a_trained_folder_is_exported_and_quantised_or_told_what_is_lost(trained, drawn_dataset, tmp_path, capsys):
+def test_a_trained_folder_is_exported_and_quantized_or_told_what_is_lost(trained, drawn_dataset, tmp_path, capsys):
     folder = tmp_path / "model"
     folder.mkdir()
     for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
@@ -233,8 +233,8 @@ def test_int8_that_loses_too_much_ends_with_the_loss(trained, drawn_dataset, tmp
     for name in ("config.json", "preprocessor_config.json", "model.onnx"):
         (folder / name).write_bytes((trained / name).read_bytes())
     monkeypatch.setattr(export, "MIN_AGREEMENT", 1.1)  # more than any graph reaches
-    monkeypatch.setattr(quantise, "FLOAT_BLOCKS", (0,))
-    monkeypatch.setattr(quantise, "by_error", lambda folded, ranges, layers, pixels: [layers])
+    monkeypatch.setattr(quantize, "FLOAT_BLOCKS", (0,))
+    monkeypatch.setattr(quantize, "by_error", lambda folded, ranges, layers, pixels: [layers])
     with pytest.raises(SystemExit, match="agrees with fp32 on .* loses"):
         export.main(["--model", str(folder), "--int8", "--dataset", str(drawn_dataset)])
     assert not (folder / "model.int8.onnx").exists()

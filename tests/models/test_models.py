@@ -19,12 +19,12 @@ from models import convert as pretrained
 from models.registry import (
     BATCH_NORM_MOMENTUM,
     MODELS,
-    ModelNotAvailable,
+    ModelUnavailableError,
     build_model,
     head_of,
     is_head,
     layer_depths,
-    normalisation_of,
+    normalization_of,
 )
 
 LABELS = ["Jeans", "Shirts", "Watches"]
@@ -69,7 +69,7 @@ def size_of(name: str) -> int:
     return SIZES.get(name, 32)
 
 
-def pictures(size: int) -> torch.Tensor:
+def images(size: int) -> torch.Tensor:
     return torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -104,7 +104,7 @@ def train_two_steps(model: torch.nn.Module, pixels: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in MODELS])
 def test_each_model_trains_saves_reloads_and_exports(name, small, tmp_path):
-    model, pixels = small(name), pictures(size_of(name))
+    model, pixels = small(name), images(size_of(name))
     before = {key: value.clone() for key, value in model.named_parameters()}
     train_two_steps(model, pixels)
     still = [key for key, value in model.named_parameters() if torch.equal(value, before[key])]
@@ -159,7 +159,7 @@ def test_a_trained_folder_starts_another_training_with_other_labels_and_another_
     trained = small(name)
     trained.save_pretrained(tmp_path)
     model = build_model(name, ["Bags", "Belts"], size, pretrained=str(tmp_path))
-    assert logits_of(model, pictures(size)).shape == (4, 2)
+    assert logits_of(model, images(size)).shape == (4, 2)
     assert model.config.id2label == {0: "Bags", 1: "Belts"} and model.config.image_size == size
     kept = dict(trained.named_parameters())
     moved = [
@@ -172,7 +172,7 @@ def test_a_trained_folder_starts_another_training_with_other_labels_and_another_
     model.save_pretrained(tmp_path / "second")
     second = AutoModelForImageClassification.from_pretrained(tmp_path / "second")
     assert second.config.id2label == {0: "Bags", 1: "Belts"}
-    assert torch.allclose(logits_of(second, pictures(size)), logits_of(model, pictures(size)), atol=1e-5)
+    assert torch.allclose(logits_of(second, images(size)), logits_of(model, images(size)), atol=1e-5)
 
 
 def write_as_timm_does(folder: Path, model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -194,9 +194,9 @@ def write_as_timm_does(folder: Path, model: torch.nn.Module) -> dict[str, torch.
     return weights
 
 
-def test_a_checkpoint_of_timm_brings_its_weights_and_normalisation(small, tmp_path):
+def test_a_checkpoint_of_timm_brings_its_weights_and_normalization(small, tmp_path):
     weights = write_as_timm_does(tmp_path, small("resnet18"))
-    assert normalisation_of(str(tmp_path)) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert normalization_of(str(tmp_path)) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     model = build_model("resnet18", ["Bags", "Belts"], 32, pretrained=str(tmp_path))
     assert torch.equal(model.timm_model.layer4[0].conv1.weight, weights["layer4.0.conv1.weight"])
     assert head_of(model).weight.shape == (2, 512)
@@ -207,7 +207,7 @@ def test_a_checkpoint_of_timm_brings_its_weights_and_normalisation(small, tmp_pa
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     classify = pipeline("image-classification", model=str(folder))
     assert classify.image_processor.size["height"] == 32
-    assert normalisation_of(str(folder))[0] == [0.25, 0.5, 0.75]
+    assert normalization_of(str(folder))[0] == [0.25, 0.5, 0.75]
     answer = classify(Image.new("RGB", (60, 80), "crimson"))
     assert {each["label"] for each in answer} == {"Bags", "Belts"}
 
@@ -258,14 +258,14 @@ def test_the_small_models_start_with_the_variance_that_relu_keeps():
     ],
 )
 def test_a_model_that_cannot_be_built_says_what_is_allowed(name, size, message):
-    with pytest.raises(ModelNotAvailable) as raised:
+    with pytest.raises(ModelUnavailableError) as raised:
         build_model(name, LABELS, size, from_scratch=True)
     assert message in str(raised.value)
 
 
 def test_a_folder_with_something_else_than_a_classifier_is_refused(tmp_path):
     BertConfig().save_pretrained(tmp_path)
-    with pytest.raises(ModelNotAvailable, match="is not an image classifier"):
+    with pytest.raises(ModelUnavailableError, match="is not an image classifier"):
         build_model("vit", LABELS, 32, pretrained=str(tmp_path))
 
 
@@ -300,7 +300,7 @@ def test_weights_from_a_package_become_a_folder_to_train_from(weights_package, t
     stored = torch.load(weights_package, weights_only=True)
     assert torch.equal(model.timm_model.conv_stem.weight, stored["_conv_stem.weight"])
     assert torch.equal(model.timm_model.bn2.running_var, stored["_bn2.running_var"])
-    assert normalisation_of(str(tmp_path / "lite0")) == ([0.5] * 3, [0.5] * 3)
+    assert normalization_of(str(tmp_path / "lite0")) == ([0.5] * 3, [0.5] * 3)
     assert AutoModelForImageClassification.from_pretrained(tmp_path / "lite0").config.id2label[1].startswith("goldfish")
     assert "exists already" in refused(command, capsys)
 

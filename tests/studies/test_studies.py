@@ -1,4 +1,4 @@
-"""The two studies on drawn pictures: what is run once, what the pages say, how joint training reads coarse labels."""
+"""The two studies on drawn images: what is run once, what the pages say, how joint training reads coarse labels."""
 
 import io
 import json
@@ -21,24 +21,24 @@ from data_prep.pipeline.images import FileImage
 from data_prep.pipeline.schema import Options, Row, Source
 from models.registry import build_model, head_of
 from studies.common.network import Network, softmax
-from studies.common.probe import held_out_logits, held_out_neighbours
+from studies.common.probe import held_out_logits, held_out_neighbors
 from studies.common.units import Unit, result_of, run_missing
+from studies.domain_gap import study as domain_gap
 from studies.domain_gap.adaptation import adapt, information_loss
 from studies.domain_gap.batch_norm import adapted_logits
 from studies.domain_gap.clustering import mean_answer
 from studies.domain_gap.coarse_labels import MarginalLoss
 from studies.domain_gap.common_labels import COMMON, SHARED, TABLE, among, in_common
 from studies.domain_gap.ship import averaged
-from studies.domain_gap import study as domain_gap
+from studies.slash8 import study as slash8
 from studies.slash8.data import prepare
 from studies.slash8.rows import ROWS
-from studies.slash8 import study as slash8
 
 TILES_A_PAGE = 2
 
 
 def prepared(folder: Path, rows: list[tuple[str, str, str, dict]], columns: tuple[str, ...], extra: dict) -> Path:
-    """A prepared dataset of drawn pictures; rows: (label, split, what to draw, extra columns)."""
+    """A prepared dataset of drawn images; rows: (label, split, what to draw, extra columns)."""
     folder.mkdir()
     made = []
     for number, (label, split, article, more) in enumerate(rows):
@@ -47,7 +47,7 @@ def prepared(folder: Path, rows: list[tuple[str, str, str, dict]], columns: tupl
         made.append(
             Row(name, FileImage(str(folder), name), name, name, dict.fromkeys(columns, label), split, extra=more)
         )
-    # Drawn pictures of a class look alike, across the splits too.
+    # Drawn images of a class look alike, across the splits too.
     source = Source("Drawn", "tests", "cc0-1.0", columns, columns[0], columns[:0], extra, drop_leaks=False)
     write_dataset(made, source, Options(output=folder / "prepared"))
     return folder / "prepared"
@@ -55,7 +55,7 @@ def prepared(folder: Path, rows: list[tuple[str, str, str, dict]], columns: tupl
 
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory) -> Path:
-    """Forty pictures of two categories, TILES_A_PAGE on each page, in the schema of data_prep.slash_screenshots."""
+    """Forty images of two categories, TILES_A_PAGE on each page, in the schema of data_prep.slash_screenshots."""
     from datasets import Value
 
     rows = []
@@ -76,7 +76,7 @@ def slash_study(screenshots, tmp_path_factory) -> tuple[list[str], Path]:
     return arguments, folder
 
 
-def test_pictures_of_one_screenshot_are_never_torn_apart_by_the_folds(screenshots, tmp_path):
+def test_images_of_one_screenshot_are_never_torn_apart_by_the_folds(screenshots, tmp_path):
     data = prepare(screenshots, tmp_path, seed=42)
     page_of = dict(zip(data.rows()["id"], data.rows()["page"], strict=True))
     folds = {}
@@ -158,10 +158,10 @@ def test_a_linear_layer_tells_apart_what_a_line_can_tell_apart():
         embeddings = np.eye(classes, 6)[truth] + generator.normal(scale=0.1, size=(2, 120, 6))
         logits = held_out_logits(embeddings, truth, np.arange(120) // 8 % 5)
         assert (logits.argmax(axis=-1) == truth).all() and logits.shape == (2, 120, classes)
-        assert (held_out_neighbours(embeddings, truth, np.arange(120) // 8 % 5).argmax(axis=1) == truth).all()
+        assert (held_out_neighbors(embeddings, truth, np.arange(120) // 8 % 5).argmax(axis=1) == truth).all()
 
 
-def test_adapting_without_labels_finds_the_classes_of_moved_pictures(tmp_path, trained):
+def test_adapting_without_labels_finds_the_classes_of_moved_images(tmp_path, trained):
     network = Network(trained)
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(draw_product("Jeans", n))).resize((32, 32))) for n in range(8)])
     adapt(trained, pixels, classes=[0, 1], steps=2, seed=1, output=tmp_path)
@@ -340,7 +340,7 @@ def test_whoever_is_sure_that_it_is_not_decides():
     assert mean_answer([torn, sure]).sum() == pytest.approx(1)
 
 
-def test_batch_norm_adapts_to_pictures_of_another_brightness(imagenet):
+def test_batch_norm_adapts_to_images_of_another_brightness(imagenet):
     pixels = np.random.default_rng(0).integers(0, 60, (16, 32, 32, 3), dtype=np.uint8)
     network = Network(imagenet)
     plain, kept = network.logits(pixels), adapted_logits(Network(imagenet), pixels, prior=10**9)

@@ -18,7 +18,7 @@ import train
 from app.classifier import Classifier
 from data_prep.pipeline.prepared import DatasetError
 from training import cross_validation as folds
-from training.cross_validation import PooledPictures, make_pool
+from training.cross_validation import PooledImageDataset, make_pool
 
 FOLDS = 3
 TRAINING = [
@@ -68,11 +68,9 @@ def test_the_predictions_are_those_of_the_model_that_did_not_see_the_row(finishe
     model = AutoModelForImageClassification.from_pretrained(finished / "fold_2")
     row = pyarrow.parquet.read_table(finished / "fold_2" / "oof.parquet").slice(0, 1).to_pylist()[0]
     dataset = load_from_disk(drawn_dataset)
-    picture = next(
-        one["image"] for split in ("train", "validation") for one in dataset[split] if one["id"] == row["id"]
-    )
+    image = next(one["image"] for split in ("train", "validation") for one in dataset[split] if one["id"] == row["id"])
     square = Image.new("RGB", (80, 80), "white")
-    square.paste(picture, (10, 0))
+    square.paste(image, (10, 0))
     answers = pipeline("image-classification", model=model, image_processor=str(finished / "fold_2"))(square, top_k=4)
     said = {answer["label"]: answer["score"] for answer in answers}
     mine = dict(zip(dataset["train"].features["articleType"].names, row["probabilities"], strict=True))
@@ -151,8 +149,8 @@ class Split(dict):
         return {"label": type("Feature", (), {"names": ["a", "b"]})}
 
 
-def catalogue() -> dict[str, Split]:
-    """120 products of two classes, a quarter of them with three pictures each."""
+def catalog() -> dict[str, Split]:
+    """120 products of two classes, a quarter of them with three images each."""
     generator = np.random.default_rng(0)
     groups = [f"g{number}" for number in range(120) for _ in range(3 if number % 4 == 0 else 1)]
     labels = [int(group[1:]) % 3 == 0 for group in groups]
@@ -166,7 +164,7 @@ def catalogue() -> dict[str, Split]:
 
 
 def test_no_duplicate_group_is_torn_and_every_fold_has_the_same_mix_of_classes():
-    pool = make_pool(catalogue(), "label", 5, seed=1)
+    pool = make_pool(catalog(), "label", 5, seed=1)
     fold_of_group: dict[str, set] = {}
     for group, fold in zip(pool.groups, pool.fold_of.tolist(), strict=True):
         fold_of_group.setdefault(group, set()).add(fold)
@@ -178,11 +176,11 @@ def test_no_duplicate_group_is_torn_and_every_fold_has_the_same_mix_of_classes()
 
 
 def test_the_seed_decides_the_folds():
-    first, again, other = (make_pool(catalogue(), "label", 5, seed).fold_of for seed in (1, 1, 2))
+    first, again, other = (make_pool(catalog(), "label", 5, seed).fold_of for seed in (1, 1, 2))
     assert (first == again).all() and (first != other).any()
 
 
-def test_pooled_pictures_are_the_rows_of_their_parts():
+def test_pooled_images_are_the_rows_of_their_parts():
     class Part:
         def __init__(self, start: int, count: int):
             self.pixels = np.arange(start, start + count, dtype=np.uint8).repeat(12).reshape(count, 2, 2, 3)
@@ -194,7 +192,7 @@ def test_pooled_pictures_are_the_rows_of_their_parts():
         def ids(self, rows):
             return [f"id {self.labels[row, 0]}" for row in rows]
 
-    pooled = PooledPictures([Part(0, 5), Part(5, 4)], np.array([8, 0, 5, 4]))
+    pooled = PooledImageDataset([Part(0, 5), Part(5, 4)], np.array([8, 0, 5, 4]))
     pixels, labels, rows = pooled.__getitems__([0, 3, 2])
     assert pixels[:, 0, 0, 0].tolist() == [8, 4, 5] == labels[:, 0].tolist()
     assert rows.tolist() == [0, 3, 2] and pooled.ids([1, 0]) == ["id 0", "id 8"] and len(pooled) == 4

@@ -1,4 +1,4 @@
-"""The recipe's options: what each does to pictures, losses and weights, and how they fail."""
+"""The recipe's options: what each does to images, losses and weights, and how they fail."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 import train
 from training.augment.batch import AUGMENTATIONS, batch_transforms
-from training.augment.mixup import MixEach, RandomErasingEach
+from training.augment.mixup import PerSampleErasing, PerSampleMix
 from training.augment.phone import background_masks, jpeg
 from training.callbacks import BalancedSampler, FreezeBackbone, parameter_groups
 from training.losses import Loss, distillation_loss, weights_of_classes
@@ -88,7 +88,7 @@ def test_rare_classes_weigh_more_and_unseen_ones_nothing(kind):
     assert np.isclose((weights * counts).sum() / counts.sum(), 1)
 
 
-def test_the_effective_number_of_pictures_is_milder_than_the_number_itself():
+def test_the_effective_number_of_images_is_milder_than_the_number_itself():
     inverse, effective = (weights_of_classes(kind, np.array([50_000, 10])) for kind in ("inverse", "effective"))
     assert effective[1] / effective[0] < inverse[1] / inverse[0]
 
@@ -114,17 +114,17 @@ def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn():
     assert distillation_loss(logits, -logits, 2.0) > 0.1
 
 
-# Pictures
+# Images
 
 
-def test_mixed_labels_have_the_share_of_mixed_pictures():
+def test_mixed_labels_have_the_share_of_mixed_images():
     flat = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 3, 16, 16)
     targets = torch.eye(8)
-    for mix in (MixEach(0.4, 0), MixEach(0, 1.0), MixEach(0.4, 1.0)):
+    for mix in (PerSampleMix(0.4, 0), PerSampleMix(0, 1.0), PerSampleMix(0.4, 1.0)):
         torch.manual_seed(1)
         pixels, mixed = mix(flat, targets)
         assert torch.allclose(mixed.sum(dim=1), torch.ones(8))
-        # Picture i is flat i, so the mean pixel is the mean label id.
+        # Image i is flat i, so the mean pixel is the mean label id.
         assert torch.allclose(pixels.mean(dim=(1, 2, 3)), mixed @ torch.arange(8.0), atol=1e-4)
         assert (mixed.max(dim=1).values < 1).any()
 
@@ -132,20 +132,20 @@ def test_mixed_labels_have_the_share_of_mixed_pictures():
 def test_cutmix_pastes_and_mixup_blends():
     pixels = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)] * 8)
     torch.manual_seed(3)
-    assert set(MixEach(0, 1.0)(pixels, torch.eye(16))[0].unique().tolist()) == {0.0, 1.0}
-    assert len(MixEach(1.0, 0)(pixels, torch.eye(16))[0].unique()) > 2
+    assert set(PerSampleMix(0, 1.0)(pixels, torch.eye(16))[0].unique().tolist()) == {0.0, 1.0}
+    assert len(PerSampleMix(1.0, 0)(pixels, torch.eye(16))[0].unique()) > 2
 
 
-def test_random_erasing_changes_a_box_of_a_share_of_the_pictures():
+def test_random_erasing_changes_a_box_of_a_share_of_the_images():
     pixels = torch.zeros(200, 3, 16, 16)
     torch.manual_seed(0)
-    changed = (RandomErasingEach(0.4)(pixels) != 0).any(dim=1).float().mean(dim=(1, 2))
+    changed = (PerSampleErasing(0.4)(pixels) != 0).any(dim=1).float().mean(dim=(1, 2))
     assert 0.25 < (changed > 0).float().mean() < 0.5
     assert changed.max() <= 0.45
 
 
 @pytest.mark.parametrize("name", [name for name in AUGMENTATIONS if name != "none"])
-def test_every_augmentation_changes_each_picture_in_its_own_way_and_stays_in_range(name):
+def test_every_augmentation_changes_each_image_in_its_own_way_and_stays_in_range(name):
     pixels = (batch(1, 33)[0] * 255).to(torch.uint8).repeat(12, 1, 1, 1)  # 33: no multiple of JPEG's blocks
     training, _ = batch_transforms(name, [0, 0, 0], [1, 1, 1])
     changed = training(pixels)
@@ -155,14 +155,14 @@ def test_every_augmentation_changes_each_picture_in_its_own_way_and_stays_in_ran
 
 
 def test_the_white_around_a_product_is_background_and_white_within_it_is_not():
-    picture = torch.ones(1, 3, 32, 32)
-    picture[:, 0, 8:24, 8:24] = 0.2  # a frame
-    picture[:, 0, 12:20, 12:20] = 1.0  # white inside it
-    mask = background_masks(picture)[0, 0]
+    image = torch.ones(1, 3, 32, 32)
+    image[:, 0, 8:24, 8:24] = 0.2  # a frame
+    image[:, 0, 12:20, 12:20] = 1.0  # white inside it
+    mask = background_masks(image)[0, 0]
     assert mask[2, 2] == 1 and mask[29, 16] == 1 and mask[16, 16] == 0
 
 
-def test_a_picture_that_fills_its_frame_has_no_background():
+def test_an_image_that_fills_its_frame_has_no_background():
     assert background_masks(torch.full((1, 3, 16, 16), 0.5)).max() == 0
 
 
@@ -177,7 +177,7 @@ def test_jpeg_at_high_quality_changes_little_and_at_low_quality_much():
 
 
 def test_the_balanced_sampler_draws_classes_equally_and_each_epoch_anew():
-    labels = np.repeat([0, 1, 3], [900, 90, 10])  # no picture has label 2
+    labels = np.repeat([0, 1, 3], [900, 90, 10])  # no image has label 2
     sampler = BalancedSampler(labels, seed=1)
     first = list(sampler)
     shares = np.bincount(labels[first], minlength=4) / len(labels)
@@ -211,7 +211,7 @@ class _Backbone(TrainerCallback):
 
 
 def test_a_frozen_backbone_rests_with_its_statistics_until_its_epoch(drawn_dataset, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "CatalogueTrainer", _with(train.CatalogueTrainer, _Backbone()))
+    monkeypatch.setattr(train, "ImageTrainer", _with(train.ImageTrainer, _Backbone()))
     more = ["--freeze_backbone", "1", "--num_train_epochs", "2", "--load_best_model_at_end", "False"]
     run(drawn_dataset, tmp_path / "run", "--pretrained", str(base), "--layer_decay", "0.7", *more)
     assert _Backbone.moved == [(False, True), (True, True)]
@@ -231,11 +231,11 @@ def test_a_frozen_dropout_is_off_and_the_heads_is_on():
     freeze = FreezeBackbone(model, model[2], epochs=1)
     freeze.on_epoch_begin(None, namedtuple("State", "epoch")(0), None)
     model.train()
-    freeze.hold_still()
+    freeze.keep_in_eval_mode()
     assert (model[0].training, model[2][0].training, model[1].weight.requires_grad) == (False, True, False)
     freeze.on_epoch_begin(None, namedtuple("State", "epoch")(1.0), None)
     model.train()
-    freeze.hold_still()
+    freeze.keep_in_eval_mode()
     assert model[0].training and model[1].weight.requires_grad
 
 
@@ -296,7 +296,7 @@ def test_the_teachers_answers_come_in_the_students_order_of_labels(base):
     assert torch.allclose(plain, turned.flip(1), atol=1e-5)
 
 
-def test_the_teacher_sees_pictures_in_its_own_normalisation(base):
+def test_the_teacher_sees_images_in_its_own_normalization(base):
     from training.distillation import Teacher
 
     labels = ["Jeans", "Shirts", "Sports Shoes", "Tshirts"]
@@ -309,7 +309,7 @@ def test_the_teacher_sees_pictures_in_its_own_normalisation(base):
 # What goes wrong
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_step_rate_and_pictures(drawn_dataset, tmp_path):
+def test_a_loss_that_is_no_number_stops_the_run_and_names_step_rate_and_images(drawn_dataset, tmp_path):
     with pytest.raises(SystemExit) as stopped:
         run(drawn_dataset, tmp_path / "run", "--from_scratch", "--learning_rate", "1e30", "--warmup_steps", "0")
     message = str(stopped.value.code)

@@ -18,7 +18,7 @@ import train
 from data_prep.pipeline.prepared import DatasetError
 from data_prep.shards import main as write_shards
 from training import streaming
-from training.streaming import StreamedPictures, open_shards
+from training.streaming import StreamedImageDataset, open_shards
 
 TRAINING = ["--model", "basic_cnn", "--from_scratch", "--image_size", "32", "--num_train_epochs", "2"]
 
@@ -36,9 +36,9 @@ def run(address: str, output: Path, *more: str) -> dict[str, float]:
     return json.loads((output / "all_results.json").read_text())
 
 
-def order(pictures: StreamedPictures) -> list[int]:
-    """What tells the pictures apart, in the order in which they come."""
-    return [int(pixels.astype(np.int64).sum()) for pixels, _ in pictures]
+def order(images: StreamedImageDataset) -> list[int]:
+    """What tells the images apart, in the order in which they come."""
+    return [int(pixels.astype(np.int64).sum()) for pixels, _ in images]
 
 
 def test_the_shards_hold_every_row_and_the_taxonomy(shards, drawn_dataset):
@@ -49,9 +49,12 @@ def test_the_shards_hold_every_row_and_the_taxonomy(shards, drawn_dataset):
     assert streaming.shards_taxonomy(str(shards), "articleType", ["Jeans"])["paths"]["Jeans"][0] == "Apparel"
 
 
-def test_an_epoch_has_every_picture_once_in_an_order_drawn_by_seed_and_epoch(shards):
+def test_an_epoch_has_every_image_once_in_an_order_drawn_by_seed_and_epoch(shards):
     split = open_shards(str(shards), "articleType", ["train"])["train"]
-    plain, shuffled = StreamedPictures(split, ["articleType"], 32), StreamedPictures(split, ["articleType"], 32, seed=1)
+    plain, shuffled = (
+        StreamedImageDataset(split, ["articleType"], 32),
+        StreamedImageDataset(split, ["articleType"], 32, seed=1),
+    )
     first = order(shuffled)
     shuffled.set_epoch(1)
     second = order(shuffled)
@@ -92,29 +95,29 @@ def write_shard(folder: Path, images: list, name: str = "train", **feature) -> P
     return folder
 
 
-def embedded(colour: str) -> dict:
+def embedded(color: str) -> dict:
     stream = io.BytesIO()
-    Image.new("RGB", (40, 40), colour).save(stream, "PNG")
+    Image.new("RGB", (40, 40), color).save(stream, "PNG")
     return {"bytes": stream.getvalue(), "path": "a.png"}
 
 
-@pytest.mark.parametrize("path", ["http://127.0.0.1:9/picture.png", "/etc/hostname", "hf://datasets/x/y.png"])
-def test_a_row_that_names_a_place_instead_of_holding_a_picture_is_refused_unread(tmp_path, path):
+@pytest.mark.parametrize("path", ["http://127.0.0.1:9/image.png", "/etc/hostname", "hf://datasets/x/y.png"])
+def test_a_row_that_names_a_place_instead_of_holding_an_image_is_refused_unread(tmp_path, path):
     folder = write_shard(tmp_path / "evil", [embedded("red"), {"bytes": None, "path": path}])
-    with pytest.raises(DatasetError, match="1 rows without the bytes of a picture are refused"):
+    with pytest.raises(DatasetError, match="1 rows without the bytes of an image are refused"):
         open_shards(str(folder), "label", ["train"])
     split = streaming.StreamedSplit([str(folder / "train-0.parquet")], features_of(folder), 2)
-    with pytest.raises(DatasetError, match="rows such as 1 without the bytes of a picture are refused"):
-        order(StreamedPictures(split, ["label"], 32, seed=1))
+    with pytest.raises(DatasetError, match="rows such as 1 without the bytes of an image are refused"):
+        order(StreamedImageDataset(split, ["label"], 32, seed=1))
 
 
 def test_a_dataset_that_names_places_is_not_written_as_shards(tmp_path, drawn_dataset, monkeypatch, capsys):
     features = datasets.Features({"image": datasets.Image(decode=False)})
     evil = datasets.Dataset.from_dict({"image": [{"bytes": None, "path": "/etc/hostname"}]}, features=features)
-    monkeypatch.setattr(streaming, "load_from_disk", lambda folder: {"train": evil})
+    monkeypatch.setattr("data_prep.shards.load_from_disk", lambda folder: {"train": evil})
     with pytest.raises(SystemExit):
         write_shards(["--dataset", str(drawn_dataset), "--output", str(tmp_path / "shards")])
-    assert "1 rows without the bytes of a picture are refused" in capsys.readouterr().err.splitlines()[-1]
+    assert "1 rows without the bytes of an image are refused" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "shards").exists()
 
 
@@ -122,13 +125,13 @@ def features_of(folder: Path) -> datasets.Features:
     return datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(folder / "train-0.parquet"))
 
 
-def test_a_damaged_picture_costs_one_row_of_training_and_stops_an_evaluation(tmp_path):
-    folder = write_shard(tmp_path / "damaged", [embedded("red"), {"bytes": b"no picture", "path": "b.png"}])
+def test_a_damaged_image_costs_one_row_of_training_and_stops_an_evaluation(tmp_path):
+    folder = write_shard(tmp_path / "damaged", [embedded("red"), {"bytes": b"no image", "path": "b.png"}])
     split = open_shards(str(folder), "label", ["train"])["train"]
-    with pytest.warns(UserWarning, match="the picture 1 is left out"):
-        assert len(order(StreamedPictures(split, ["label"], 32, seed=1))) == 1
-    with pytest.raises(DatasetError, match="picture 1: .*a score needs every picture"):
-        order(StreamedPictures(split, ["label"], 32))
+    with pytest.warns(UserWarning, match="the image 1 is left out"):
+        assert len(order(StreamedImageDataset(split, ["label"], 32, seed=1))) == 1
+    with pytest.raises(DatasetError, match="image 1: .*a score needs every image"):
+        order(StreamedImageDataset(split, ["label"], 32))
 
 
 @pytest.mark.parametrize(

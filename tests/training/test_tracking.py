@@ -43,7 +43,7 @@ def records(folder: Path) -> list:
 
 
 def keys(items) -> set[str]:
-    """Of logged items; a picture or a table is logged as several, `nested_key` being the path to each."""
+    """Of logged items; an image or a table is logged as several, `nested_key` being the path to each."""
     return {item.key or item.nested_key[0] for item in items}
 
 
@@ -79,16 +79,16 @@ def test_wandb_gets_arguments_curves_and_the_final_test_score(recorded):
     assert {"test_macro_f1_low", "test_top5", "test_subCategory_accuracy"} <= set(summary)
 
 
-def test_wandb_gets_the_surest_mistakes_with_pictures_and_the_confusion_matrix(recorded):
+def test_wandb_gets_the_surest_mistakes_with_images_and_the_confusion_matrix(recorded):
     found = records(recorded[0])
     logged = set().union(*(keys(record.history.item) for record in found))
     assert {"surest_mistakes", "classes", "confusion"} <= logged
     media = next((recorded[0] / "wandb").glob("offline-run-*/files/media"))
     table = json.loads(next(media.glob("table/surest_mistakes*.json")).read_text())
-    assert table["columns"] == ["picture", "id", "is", "said", "confidence"]
+    assert table["columns"] == ["image", "id", "is", "said", "confidence"]
     assert table["data"] and all(row[2] != row[3] for row in table["data"])
     stored = [name for record in found for name in artifact_files(record) if "surest_mistakes" in record_name(record)]
-    assert sum(name.endswith(".png") for name in stored) == len(table["data"]), "a picture a row goes with the table"
+    assert sum(name.endswith(".png") for name in stored) == len(table["data"]), "an image a row goes with the table"
     assert list(media.glob("images/confusion*.png"))
 
 

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForImageClassification, pipeline
 
 import train
-from training.augment.batch import RandomAffineEach, RandomColourEach, batch_transforms
+from training.augment.batch import PerSampleAffine, PerSampleColorJitter, batch_transforms
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--from_scratch", "--image_size", "32", "--per_device_train_batch_size", "16", "--label_smoothing_factor", "0"]
@@ -158,17 +158,17 @@ def test_batch_norm_keeps_a_long_memory_for_fine_tuning():
     assert momenta == {0.05}
 
 
-def test_each_picture_of_a_batch_is_changed_in_its_own_way():
+def test_each_image_of_a_batch_is_changed_in_its_own_way():
     torch.manual_seed(0)
-    picture = torch.rand(1, 3, 32, 32)
-    for change in (RandomAffineEach(), RandomColourEach()):
-        changed = change(picture.repeat(4, 1, 1, 1))
+    image = torch.rand(1, 3, 32, 32)
+    for change in (PerSampleAffine(), PerSampleColorJitter()):
+        changed = change(image.repeat(4, 1, 1, 1))
         assert changed.shape == (4, 3, 32, 32)
         assert len({tuple(one.flatten()[:50].tolist()) for one in changed}) == 4
         assert changed.min() >= 0 and changed.max() <= 1
 
 
-def test_evaluation_only_normalises():
+def test_evaluation_only_normalizes():
     pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     _, evaluation = batch_transforms("basic", [0.5] * 3, [0.5] * 3)
     assert torch.allclose(evaluation(pixels), pixels.float() / 127.5 - 1, atol=1e-6)

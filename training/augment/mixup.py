@@ -1,20 +1,20 @@
-"""Mixup, CutMix and random erasing of a whole batch, each picture with random parameters of its own."""
+"""Mixup, CutMix and random erasing of a whole batch, each image with random parameters of its own."""
 
 import math
 
 import torch
 from torchvision.transforms import v2
 
-ERASED_AREA = (0.02, 0.33)  # share of the picture, and the box's width : height, as in the paper
+ERASED_AREA = (0.02, 0.33)  # share of the image, and the box's width : height, as in the paper
 ERASED_ASPECT = (0.3, 1 / 0.3)
 
 
-class MixEach(torch.nn.Module):
-    """Mixes each picture and its target with those of another picture of the batch.
+class PerSampleMix(torch.nn.Module):
+    """Mixes each image and its target with those of another image of the batch.
 
     mixup: alpha of mixup's Beta(alpha, alpha) (Zhang et al. 2018, arXiv:1710.09412), which blends the two. cutmix: the
     same for CutMix (Yun et al. 2019, arXiv:1905.04899), which pastes a box of the other. With both above 0 a coin
-    decides for each picture.
+    decides for each image.
     """
 
     def __init__(self, mixup: float, cutmix: float):
@@ -39,8 +39,8 @@ class MixEach(torch.nn.Module):
         return torch.where(torch.rand_like(pixels[:, :1, :1, :1]) < 0.5, blend, box)
 
 
-class RandomErasingEach(v2.Transform):
-    """Replaces a box of a share of the pictures by noise (Zhong et al. 2020, arXiv:1708.04896).
+class PerSampleErasing(v2.Transform):
+    """Replaces a box of a share of the images by noise (Zhong et al. 2020, arXiv:1708.04896).
 
     Takes a (batch, 3, height, width) float batch in [0, 1].
     """
@@ -60,7 +60,7 @@ class RandomErasingEach(v2.Transform):
 def box_masks(area: torch.Tensor, aspect: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
     """(batch, 1, height, width) in the pixels' type: 1 within a box at a random place, cut off at the border.
 
-    area: the box's share of the picture, aspect: its width : height, both (batch, 1, 1, 1).
+    area: the box's share of the image, aspect: its width : height, both (batch, 1, 1, 1).
     """
     height, width = pixels.shape[2:]
     half_height, half_width = (area / aspect).sqrt() / 2, (area * aspect).sqrt() / 2

@@ -1,8 +1,8 @@
-"""Make studio pictures look as if taken with a phone at home: for models that will see such photographs.
+"""Make studio images look as if taken with a phone at home: for models that will see such photographs.
 
 A catalogue shows products on white, in even light and upright. Here the white around the product becomes a floor, a
 cloth or a table, the camera stands askew, and light, lens and JPEG leave their marks. All of it works on whole batches,
-each picture with random parameters of its own, on whatever device the batch lies.
+each image with random parameters of its own, on whatever device the batch lies.
 """
 
 import math
@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms import v2
 
-REPLACED = 0.8  # share of the pictures with a white background that get another one
+REPLACED = 0.8  # share of the images with a white background that get another one
 WHITE = 0.9  # all three channels of a studio background are above this
 CORNERS = 1  # that the way from the border to a background pixel may have
-BACKGROUND_SHARE = (0.05, 0.97)  # less or more white around the product is no studio picture
+BACKGROUND_SHARE = (0.05, 0.97)  # less or more white around the product is no studio image
 MAX_ROTATION = math.radians(25)
 SCALE_RANGE = (0.75, 1.3)
 MAX_SHIFT = 0.15
@@ -22,7 +22,7 @@ MAX_PERSPECTIVE = 0.25
 OCTAVES = (2, 4, 8, 16, 32, 64)  # random cells a side, each layer of a background finer than the last
 CAST = 0.1  # standard deviation of a channel's logarithmic gain
 GAMMA_RANGE = (0.6, 1.7)
-MAX_LIGHT_FALL = 0.5  # how much darker one side of the picture is than the other
+MAX_LIGHT_FALL = 0.5  # how much darker one side of the image is than the other
 BLUR_SIGMA = (0.1, 1.0)  # pixels
 BLUR_RADIUS = 3
 MAX_NOISE = 0.03
@@ -42,7 +42,7 @@ JPEG_LUMINANCE = (
 RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
-class ReplaceBackgroundEach(v2.Transform):
+class PerSampleBackground(v2.Transform):
     """Sees the product from another side, on another ground: (batch, 3, height, width) float in [0, 1]."""
 
     def transform(self, inpt: torch.Tensor, params: dict) -> torch.Tensor:
@@ -50,12 +50,12 @@ class ReplaceBackgroundEach(v2.Transform):
         share = white.mean(dim=(2, 3), keepdim=True)
         low, high = BACKGROUND_SHARE
         replaced = (share > low) & (share < high) & (torch.rand_like(share) < REPLACED)
-        # The mask is warped with its picture, so that the new ground goes to the border and stands upright.
-        picture, white = _warp(torch.cat([inpt, white], dim=1)).split([3, 1], dim=1)
-        return torch.lerp(picture, random_grounds(inpt), white * replaced.to(inpt.dtype))
+        # The mask is warped with its image, so that the new ground goes to the border and stands upright.
+        image, white = _warp(torch.cat([inpt, white], dim=1)).split([3, 1], dim=1)
+        return torch.lerp(image, random_grounds(inpt), white * replaced.to(inpt.dtype))
 
 
-class PhoneCameraEach(v2.Transform):
+class PerSamplePhoneCamera(v2.Transform):
     """Light, lens, sensor and JPEG of a phone: (batch, 3, height, width) float in [0, 1]."""
 
     def transform(self, inpt: torch.Tensor, params: dict) -> torch.Tensor:
@@ -94,7 +94,7 @@ def _along(white: torch.Tensor, reached: torch.Tensor, dim: int) -> torch.Tensor
 
 
 def random_grounds(pixels: torch.Tensor) -> torch.Tensor:
-    """A floor, cloth or table for each picture, of the shape of `pixels`: two colours, mixed by noise of many sizes.
+    """A floor, cloth or table for each image, of the shape of `pixels`: two colours, mixed by noise of many sizes.
 
     The noise is stretched by chance along one side, which looks like wood or folds.
     """
@@ -107,7 +107,7 @@ def random_grounds(pixels: torch.Tensor) -> torch.Tensor:
             layer = F.interpolate(layer, size=(height, width), mode="bilinear", align_corners=False)
             noise += layer * rough**octave * 2 * torch.rand_like(rough) ** 2
     share = torch.sigmoid(noise)
-    first, second = (_colours(pixels) for _ in range(2))
+    first, second = (_colors(pixels) for _ in range(2))
     return torch.lerp(first, torch.lerp(first, second, _uniform(pixels, 0.1, 1.0)), share)
 
 
@@ -120,7 +120,7 @@ def jpeg(pixels: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     lines, columns = pixels.shape[2] // JPEG_BLOCK, pixels.shape[3] // JPEG_BLOCK
     blocks = ycc.reshape(-1, 3, lines, JPEG_BLOCK, columns, JPEG_BLOCK)
     cosines = _cosines(pixels)
-    steps = _quantisation(pixels, quality)
+    steps = _quantization(pixels, quality)
     waves = torch.einsum("ui,bdlimj,vj->bdlumv", cosines, blocks, cosines)
     waves = torch.round(waves / steps) * steps
     blocks = torch.einsum("ui,bdlumv,vj->bdlimj", cosines, waves, cosines)
@@ -128,7 +128,7 @@ def jpeg(pixels: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     return ((rgb + 128) / 255)[:, :, :height, :width]
 
 
-def _quantisation(pixels: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+def _quantization(pixels: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     """(batch, 3, 1, 8, 1, 8) steps, scaled from the standard's table as the IJG's library does."""
     percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
     table = pixels.new_tensor(JPEG_LUMINANCE) * pixels.new_tensor([1, 2, 2]).view(3, 1, 1)
@@ -144,7 +144,7 @@ def _cosines(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _warp(pixels: torch.Tensor) -> torch.Tensor:
-    """Flip, rotate, scale, shift and tilt each picture of (batch, channels, height, width); edges are repeated."""
+    """Flip, rotate, scale, shift and tilt each image of (batch, channels, height, width); edges are repeated."""
     count, _, height, width = pixels.shape
     angle, zoom = _uniform(pixels, -MAX_ROTATION, MAX_ROTATION), _uniform(pixels, *map(math.log, SCALE_RANGE)).exp()
     flip = torch.where(_uniform(pixels, 0, 1) < 0.5, -1.0, 1.0)
@@ -153,7 +153,7 @@ def _warp(pixels: torch.Tensor) -> torch.Tensor:
     tilt_x, tilt_y = (_uniform(pixels, -MAX_PERSPECTIVE, MAX_PERSPECTIVE) for _ in range(2))
     rows = [[cos * flip, -sin, shift_x], [sin * flip, cos, shift_y], [tilt_x, tilt_y, torch.ones_like(tilt_x)]]
     maps = torch.stack([torch.stack([cell.view(-1) for cell in row], dim=1) for row in rows], dim=1)
-    y, x = torch.meshgrid(_centres(pixels, height), _centres(pixels, width), indexing="ij")
+    y, x = torch.meshgrid(_centers(pixels, height), _centers(pixels, width), indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(-1, 3) @ maps.transpose(1, 2)
     grid = (places[..., :2] / places[..., 2:]).view(count, height, width, 2)
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -165,13 +165,13 @@ def _light(pixels: torch.Tensor) -> torch.Tensor:
     cast = torch.exp(CAST * torch.randn(len(pixels), 3, 1, 1, device=pixels.device, dtype=pixels.dtype))
     angle, fall = _uniform(pixels, 0, 2 * math.pi), _uniform(pixels, 0, MAX_LIGHT_FALL)
     height, width = pixels.shape[2:]
-    x, y = _centres(pixels, width).view(1, 1, 1, -1), _centres(pixels, height).view(1, 1, -1, 1)
+    x, y = _centers(pixels, width).view(1, 1, 1, -1), _centers(pixels, height).view(1, 1, -1, 1)
     shade = 1 - fall * (0.5 + 0.35 * (torch.cos(angle) * x + torch.sin(angle) * y))
     return pixels.clamp(min=1e-3) ** gamma * cast * shade
 
 
 def _blur(pixels: torch.Tensor) -> torch.Tensor:
-    """Gaussian blur of each picture's own width."""
+    """Gaussian blur of each image's own width."""
     count, channels, height, width = pixels.shape
     offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=pixels.device, dtype=pixels.dtype)
     kernels = torch.exp(-(offsets**2) / (2 * _uniform(pixels, *BLUR_SIGMA).view(-1, 1) ** 2))
@@ -185,18 +185,18 @@ def _padded(height: int, width: int) -> tuple[int, int]:
     return height + 2 * BLUR_RADIUS, width + 2 * BLUR_RADIUS
 
 
-def _colours(pixels: torch.Tensor) -> torch.Tensor:
+def _colors(pixels: torch.Tensor) -> torch.Tensor:
     """(batch, 3, 1, 1): mostly greys and browns of any brightness, now and then a strong colour."""
-    grey = _uniform(pixels, 0.05, 0.95)
+    gray = _uniform(pixels, 0.05, 0.95)
     tint = torch.randn(len(pixels), 3, 1, 1, device=pixels.device, dtype=pixels.dtype)
-    return (grey + 0.25 * torch.rand_like(grey) ** 2 * tint).clamp(0, 1)
+    return (gray + 0.25 * torch.rand_like(gray) ** 2 * tint).clamp(0, 1)
 
 
-def _centres(pixels: torch.Tensor, count: int) -> torch.Tensor:
+def _centers(pixels: torch.Tensor, count: int) -> torch.Tensor:
     """The pixels' centres along a side, from -1 to 1."""
     return (2 * torch.arange(count, device=pixels.device, dtype=pixels.dtype) + 1) / count - 1
 
 
 def _uniform(pixels: torch.Tensor, low: float, high: float) -> torch.Tensor:
-    """(batch, 1, 1, 1) draws, one for each picture."""
+    """(batch, 1, 1, 1) draws, one for each image."""
     return torch.empty(len(pixels), 1, 1, 1, device=pixels.device, dtype=pixels.dtype).uniform_(low, high)

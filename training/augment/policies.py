@@ -1,4 +1,4 @@
-"""TrivialAugment and RandAugment for a whole batch, each picture with operations and strengths of its own.
+"""TrivialAugment and RandAugment for a whole batch, each image with operations and strengths of its own.
 
 torchvision's TrivialAugmentWide and RandAugment draw once a call, so that a batch would be changed alike.
 """
@@ -17,7 +17,7 @@ class Space:
     """What strength 1 means for each kind of operation."""
 
     shear: float  # pixels sideways a pixel down
-    shift: float  # share of the picture's side
+    shift: float  # share of the image's side
     rotation: float  # radians
     blend: float  # how far brightness, contrast, saturation and sharpness move from 1
     bits: int  # left of 8 a colour
@@ -32,10 +32,10 @@ RAND_STRENGTH = 9 / 30
 LUMA = (0.299, 0.587, 0.114)
 
 
-class RandomOperationsEach(v2.Transform):
-    """Applies `count` random operations to each picture of a (batch, 3, height, width) float batch in [0, 1].
+class PerSampleOperations(v2.Transform):
+    """Applies `count` random operations to each image of a (batch, 3, height, width) float batch in [0, 1].
 
-    strength: from 0 to 1, the same for all pictures; None draws one for each.
+    strength: from 0 to 1, the same for all images; None draws one for each.
     """
 
     def __init__(self, space: Space, count: int = 1, strength: float | None = None):
@@ -94,11 +94,11 @@ def _brightness(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> t
 
 
 def _contrast(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return _away_from(_grey(pixels).mean(dim=(2, 3), keepdim=True), pixels, strength, space)
+    return _away_from(_gray(pixels).mean(dim=(2, 3), keepdim=True), pixels, strength, space)
 
 
 def _saturation(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return _away_from(_grey(pixels), pixels, strength, space)
+    return _away_from(_gray(pixels), pixels, strength, space)
 
 
 def _sharpness(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
@@ -143,7 +143,7 @@ OPERATIONS = (
 
 
 def _warp(pixels: torch.Tensor, rows: list[list[torch.Tensor | float]]) -> torch.Tensor:
-    """Resample by maps from output to input coordinates in [-1, 1]; the picture's edges are repeated."""
+    """Resample by maps from output to input coordinates in [-1, 1]; the image's edges are repeated."""
     count = len(pixels)
     cells = [[torch.as_tensor(cell, dtype=pixels.dtype, device=pixels.device) for cell in row] for row in rows]
     matrices = torch.stack([torch.stack([cell.reshape(-1).expand(count) for cell in row], 1) for row in cells], 1)
@@ -151,7 +151,7 @@ def _warp(pixels: torch.Tensor, rows: list[list[torch.Tensor | float]]) -> torch
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _grey(pixels: torch.Tensor) -> torch.Tensor:
+def _gray(pixels: torch.Tensor) -> torch.Tensor:
     red, green, blue = pixels.split(1, dim=1)
     return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
