@@ -4,18 +4,19 @@
     python app/app.py           # the page alone, as on Hugging Face Spaces; http://127.0.0.1:7860
 
 SNAPSHELF_REVIEW=1 adds the tab Review, which writes corrections.csv; SNAPSHELF_REVIEW=data/mine goes through a prepared
-dataset. Leave it off where strangers come.
+dataset. Leave it off on a public page.
 """
 
-import argparse
 import os
 import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # run as a script, as on Spaces: this folder, whatever it is called there, is the package `app`
     _folder = Path(__file__).resolve().parent
     _spec = spec_from_file_location("app", _folder / "__init__.py", submodule_search_locations=[str(_folder)])
+    assert _spec and _spec.loader
     sys.modules["app"] = module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules["app"])
     __package__ = "app"
@@ -24,17 +25,18 @@ import gradio as gr
 from fastapi import FastAPI
 
 from . import limits
-from .classifier import ModelError
-from .page_about import add_about, add_leaderboard
-from .page_api import add_api
-from .page_batch import add_batch
-from .page_classify import add_classify
-from .page_review import add_review
-from .page_screenshot import add_screenshot
-from .review import ReviewQueue
-from .safe_gradio import SafeBlocks
+from .api.gradio_endpoints import add_endpoints
+from .errors import OneLineParser, one_line_errors
+from .pages.about import add_about
+from .pages.batch import add_batch
+from .pages.classify import add_classify
+from .pages.leaderboard import add_leaderboard
+from .pages.review import add_review
+from .pages.review_queue import ReviewQueue
+from .pages.safe_gradio import SafeBlocks
+from .pages.screenshot import add_screenshot
+from .pages.theme import page_options
 from .service import Service
-from .theme import page_options
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
 SCREENSHOTS = "screenshot*.jpg"
@@ -50,19 +52,14 @@ ON = ("1", "true", "yes")
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="app.py", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--review", metavar="DATASET", nargs="?", const="1", help="the tab Review, of a dataset if given"
-    )
+    parser = OneLineParser(prog="app.py", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--review", metavar="DATASET", nargs="?", const="1", help="add the tab Review, of this dataset")
     parser.add_argument("--corrections", metavar="FILE", help="where Review writes (default: corrections.csv)")
     parser.add_argument("--host", default=None, help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=None, help="default: 7860 or the next free one")
     args = parser.parse_args(argv)
-    try:
+    with one_line_errors(parser):
         page = build_page(Service(), args.review, args.corrections)
-    except (ModelError, ValueError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 2
     page.launch(server_name=args.host, server_port=args.port, show_error=False, **launch_options())
     return 0
 
@@ -72,12 +69,12 @@ def build_page(service: Service, review: str | None = None, corrections: str | P
 
     review: "1" for a tab with the images of the batches that need a person, or a prepared dataset to go through;
         by default what SNAPSHELF_REVIEW says. corrections: the file that it writes, or SNAPSHELF_CORRECTIONS.
-    Raises ValueError for a dataset or a file that cannot be used.
+    Raises UserError for a dataset or a file that cannot be used.
     """
     queue = review_queue(service, review, corrections)
     examples, screenshots = example_images()
     with SafeBlocks(title="Snapshelf", fill_width=False) as page:
-        add_api(service)  # first, so that no event of the page takes one of its names
+        add_endpoints(service)  # first, so that no event of the page takes one of their names
         gr.HTML(HEADER)
         with gr.Tabs():
             with gr.Tab("Classify"):
@@ -85,7 +82,7 @@ def build_page(service: Service, review: str | None = None, corrections: str | P
             with gr.Tab("Screenshot"):
                 add_screenshot(service, screenshots)
             with gr.Tab("Batch"):
-                add_batch(service, queue.see if queue else None)
+                add_batch(service, queue.add if queue else None)
             if queue:
                 with gr.Tab("Review") as tab:
                     add_review(queue, tab)
@@ -110,7 +107,7 @@ def example_images() -> tuple[list[Path], list[Path]]:
     return [path for path in sorted(EXAMPLES.glob("*.jpg")) if path not in screenshots], screenshots
 
 
-def launch_options() -> dict:
+def launch_options() -> dict[str, Any]:
     """What the page needs from launch() and mount_gradio_app() alike."""
     return {
         **page_options(),

@@ -2,9 +2,9 @@
 
     calibration = Calibration.load(Path("app/models/fashion"), labels, taxonomy)
 
-The file holds a temperature for the softmax (Guo et al. 2017), for each category of each taxonomy level the confidence
-from which on an answer reaches the target precision (null: no confidence does), how to tell images of things that the
-model does not know, and the quantile for prediction sets (Romano et al. 2020).
+The file holds a temperature for the softmax (Guo et al. 2017); for each category of each taxonomy level the least
+confidence at which answers reach the target precision (null if none does); how to tell out-of-distribution images; and
+the quantile for prediction sets (Romano et al. 2020).
 """
 
 import hashlib
@@ -12,8 +12,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from .errors import UserError
 
 CALIBRATION_FILE = "calibration.json"
 CENTERS_FILE = "unknown_centres.npy"
@@ -21,7 +24,7 @@ VERSION = 1
 UNKNOWN_METHODS = ("energy", "centres")
 
 
-class CalibrationError(ValueError):
+class CalibrationError(UserError):
     """A calibration that cannot be used or belongs to another model. The message is one line."""
 
 
@@ -30,10 +33,10 @@ class UnknownDetector:
     """Scores how little an image looks like what the model was trained on.
 
     method: "energy" (Liu et al. 2020: minus the log of the sum of the exponentials of the logits) or "centres" (the
-        same, plus `weight` times the cosine distance of the embedding to the nearest of `centers`).
-    threshold: scores from here on mean unknown. The raw figure becomes a score in [0, 1] by a logistic function around
-        `middle` with the width `width`.
-    centres: (centres, dim) float32 of length 1.
+        same plus `weight` times the cosine distance of the embedding to the nearest of `centers`).
+    threshold: the lowest score that means unknown. A logistic function around `middle` with the scale `width` maps the
+        raw value to a score in [0, 1].
+    centers: (centers, dim) float32 of length 1; None for "energy".
     """
 
     method: str
@@ -46,7 +49,8 @@ class UnknownDetector:
     def scores(self, logits: np.ndarray, embeddings: np.ndarray | None) -> np.ndarray:
         """(rows,) float64 in [0, 1]. logits: (rows, labels) float32; embeddings: (rows, dim) of any length."""
         raw = energy(logits)
-        if self.method == "centres":
+        if self.centers is not None:
+            assert embeddings is not None  # model_files.py checks that the graph has them
             raw = raw + self.weight * center_distance(embeddings, self.centers)
         return 1 / (1 + np.exp(np.clip((self.middle - raw) / self.width, -60, 60)))
 
@@ -55,9 +59,9 @@ class UnknownDetector:
 class Calibration:
     """The content of calibration.json, checked against a model's labels and taxonomy.
 
-    thresholds: for each level of the taxonomy, by the category's name, the least confidence; None: never sure.
-    prediction_set_quantile: of split conformal prediction; None where calibrate.py ran without --coverage.
-    content: the file as it is.
+    thresholds: for each level of the taxonomy the least confidence by category; None if no confidence is enough.
+    prediction_set_quantile: of split conformal prediction; None if calibrate.py ran without --coverage.
+    content: the whole file.
     """
 
     temperature: float
@@ -65,13 +69,13 @@ class Calibration:
     thresholds: list[dict[str, float | None]]
     unknown: UnknownDetector | None = None
     prediction_set_quantile: float | None = None
-    content: Mapping = field(default_factory=dict)
+    content: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path, levels: Sequence[str], paths: Sequence[Sequence[str]]) -> "Calibration | None":
-        """The folder's calibration, None where it has none. Raises CalibrationError.
+        """The folder's calibration, None if it has none. Raises CalibrationError.
 
-        levels: the names of the taxonomy's levels. paths: for each label its path through them.
+        levels: the names of the taxonomy's levels. paths: each label's path through them.
         """
         path = folder / CALIBRATION_FILE
         if not path.exists():
@@ -93,14 +97,13 @@ class Calibration:
         except CalibrationError as error:
             raise CalibrationError(f"{path}: {error}; run calibrate.py on this model again, or delete it") from None
         except (KeyError, TypeError, AttributeError) as error:
-            raise CalibrationError(
-                f"{path} is not what calibrate.py writes ({type(error).__name__}: {error})"
-            ) from None
+            problem = f"{type(error).__name__}: {error}"
+            raise CalibrationError(f"{path} is not what calibrate.py writes ({problem})") from None
 
     def prediction_set(self, probabilities: np.ndarray) -> np.ndarray:
-        """Ids of the labels, best first, that hold the true one as often as calibrate.py --coverage asked for.
+        """Ids of labels, best first, that include the true one as often as calibrate.py --coverage asked for.
 
-        Adaptive prediction sets (Romano et al. 2020) without their randomisation: a label is in where the sum of the
+        Adaptive prediction sets (Romano et al. 2020) without randomization: a label is in if the sum of the
         probabilities above it does not exceed the quantile, so the best label always is. probabilities: (labels,).
         """
         order = np.argsort(-probabilities, kind="stable")
@@ -109,30 +112,30 @@ class Calibration:
 
 
 def energy(logits: np.ndarray) -> np.ndarray:
-    """(rows, labels) -> (rows,) float64; the higher, the less the model knows the image (Liu et al. 2020)."""
+    """(rows, labels) logits -> (rows,) float64; the higher, the less familiar the image (Liu et al. 2020)."""
     logits = logits.astype(np.float64)
     largest = logits.max(axis=1)
     return -(largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1)))
 
 
 def center_distance(embeddings: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """1 - cosine of each embedding to the nearest centre: (rows,) float32. embeddings: (rows, dim) of any length."""
+    """1 - cosine of each embedding to the nearest center: (rows,) float32. embeddings: (rows, dim) of any length."""
     return 1 - (normalized(embeddings) @ centers.T).max(axis=1)
 
 
 def normalized(embeddings: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1; a row of zeros stays."""
+    """Rows scaled to length 1; a row of zeros stays as it is."""
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return embeddings / np.maximum(length, np.finfo(np.float32).tiny)
 
 
 def model_hash(path: Path) -> str:
-    """Names the graph that a calibration was made for."""
+    """SHA-256 of the graph that a calibration was made for."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_json(path: Path, error_type: type[ValueError]) -> dict:
+def read_json(path: Path, error_type: type[UserError]) -> dict[str, Any]:
     """The JSON object in a file of a model folder. Raises error_type with one line that names the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -143,14 +146,16 @@ def read_json(path: Path, error_type: type[ValueError]) -> dict:
     return content
 
 
-def _check_model(content: Mapping, folder: Path) -> None:
-    wanted = content.get("model_sha256")
-    if wanted is not None and wanted != model_hash(folder / "model.onnx"):
+def _check_model(content: Mapping[str, Any], folder: Path) -> None:
+    expected_hash = content.get("model_sha256")
+    if expected_hash is not None and expected_hash != model_hash(folder / "model.onnx"):
         raise CalibrationError("it was made for another model.onnx than the one beside it")
 
 
-def _thresholds(thresholds: Mapping, levels: Sequence[str], paths: Sequence[Sequence[str]]) -> list[dict]:
-    """One dict a level. Every category must be there: a missing one would silently never be sure."""
+def _thresholds(
+    thresholds: Mapping[str, Mapping[str, float | None]], levels: Sequence[str], paths: Sequence[Sequence[str]]
+) -> list[dict[str, float | None]]:
+    """One dict per level. Every category must be there: a missing one would never be answered, without a word."""
     for depth, level in enumerate(levels):
         if level not in thresholds:
             raise CalibrationError(f"it has no thresholds for the level {level!r} of the model's taxonomy")
@@ -163,17 +168,20 @@ def _thresholds(thresholds: Mapping, levels: Sequence[str], paths: Sequence[Sequ
     return [dict(thresholds[level]) for level in levels]
 
 
-def _detector(unknown: Mapping | None, folder: Path) -> UnknownDetector | None:
+def _detector(unknown: Mapping[str, Any] | None, folder: Path) -> UnknownDetector | None:
     if unknown is None:
         return None
     if unknown["method"] not in UNKNOWN_METHODS:
-        raise CalibrationError(f"the unknown method {unknown['method']!r} is none of {', '.join(UNKNOWN_METHODS)}")
-    numbers = {key: float(unknown[key]) for key in ("threshold", "middle")}
-    width = _positive(unknown["width"], "width")
-    if unknown["method"] == "energy":
-        return UnknownDetector("energy", width=width, **numbers)
-    centers = _read_centers(folder / CENTERS_FILE)
-    return UnknownDetector("centres", width=width, weight=float(unknown["weight"]), centers=centers, **numbers)
+        raise CalibrationError(f"the unknown method {unknown['method']!r} is not one of {', '.join(UNKNOWN_METHODS)}")
+    with_centers = unknown["method"] == "centres"
+    return UnknownDetector(
+        method=unknown["method"],
+        threshold=float(unknown["threshold"]),
+        middle=float(unknown["middle"]),
+        width=_positive(unknown["width"], "width"),
+        weight=float(unknown["weight"]) if with_centers else 0.0,
+        centers=_read_centers(folder / CENTERS_FILE) if with_centers else None,
+    )
 
 
 def _read_centers(path: Path) -> np.ndarray:

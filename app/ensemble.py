@@ -12,28 +12,29 @@ from itertools import tee
 
 import numpy as np
 
-from .classifier import BATCH_SIZE, Classifier, ModelError, Prediction
+from .classifier import BATCH_SIZE, Classifier, Scores
 from .images import ImageError, ImageSource
+from .model_files import ModelError
+from .prediction import Prediction
 
 NAMES_SHOWN = 5
 
 
 def load_models(
-    folders: Sequence[str | os.PathLike], precision: str = "auto", device: str = "cpu", workers: int | None = None
+    folders: Sequence[str | os.PathLike[str]], precision: str = "auto", device: str = "cpu", workers: int | None = None
 ) -> "Classifier | Ensemble":
-    """One folder makes a Classifier, several an Ensemble; the options are Classifier.load's. Raises ModelError."""
+    """A Classifier for one folder, an Ensemble for several; options as in Classifier.load. Raises ModelError."""
     members = [Classifier.load(folder, workers, precision, device) for folder in folders]
     return members[0] if len(members) == 1 else Ensemble(members)
 
 
 class Ensemble:
-    """Has `labels` and `stream` like a Classifier. The models may differ in size, preprocessing and order of labels."""
+    """Behaves like a Classifier. The models may differ in input size, preprocessing and order of labels."""
 
     def __init__(self, members: Sequence[Classifier]) -> None:
-        """Raises ModelError where the models do not know the same labels."""
+        """Raises ModelError if the models do not know the same labels."""
         self.members = list(members)
         self.labels = self.members[0].labels
-        self._place = {label: place for place, label in enumerate(self.labels)}
         for member in self.members[1:]:
             different = sorted(set(member.labels) ^ set(self.labels))
             if different:
@@ -42,23 +43,37 @@ class Ensemble:
                     f"{self.members[0].name} and {member.name} do not know the same labels ({len(self.labels)} and "
                     f"{len(member.labels)}; only one of them has {names}): average models of the same labels"
                 )
+        # For each model the columns of its probabilities in the order of the first model's labels.
+        self._columns = [[member.labels.index(label) for label in self.labels] for member in self.members]
 
     def stream(
         self, images: Iterable[ImageSource | ImageError], top_k: int = 5, batch_size: int = BATCH_SIZE, tta: int = 1
     ) -> Iterator[Prediction]:
-        """Predictions in the order of `images`, as Classifier.stream. Each model opens each image itself."""
-        copies = tee(images, len(self.members))
-        every = len(self.labels)
-        streams = [one.stream(copy, every, batch_size, tta) for one, copy in zip(self.members, copies, strict=True)]
-        for answers in zip(*streams, strict=True):
-            yield self._merge(answers, top_k)
+        """Predictions in the order of `images`, as Classifier.stream."""
+        for scores in self.stream_scores(images, batch_size, tta):
+            yield self.prediction(scores, top_k)
 
-    def _merge(self, answers: Sequence[Prediction], top_k: int) -> Prediction:
-        failed = next((answer for answer in answers if answer.status == "error"), None)
-        if failed:
-            return failed
-        probabilities = np.zeros(len(self.labels))
-        for answer in answers:
-            for label, confidence in answer.top_k:
-                probabilities[self._place[label]] += confidence / len(answers)
-        return self.members[0].prediction(probabilities, answers[0].unknown_score, top_k)
+    def stream_scores(
+        self, images: Iterable[ImageSource | ImageError], batch_size: int = BATCH_SIZE, tta: int = 1
+    ) -> Iterator[Scores]:
+        """The averaged scores in the order of `images`, as Classifier.stream_scores. Each model opens each image."""
+        copies = tee(images, len(self.members))
+        streams = [
+            member.stream_scores(copy, batch_size, tta) for member, copy in zip(self.members, copies, strict=True)
+        ]
+        for scores in zip(*streams, strict=True):
+            yield self._mean(scores)
+
+    def prediction(self, scores: Scores, top_k: int = 5) -> Prediction:
+        """As Classifier.prediction."""
+        return self.members[0].prediction(scores, top_k)
+
+    def _mean(self, scores: Sequence[Scores]) -> Scores:
+        aligned = [
+            member_scores.probabilities[columns]
+            for member_scores, columns in zip(scores, self._columns, strict=True)
+            if member_scores.probabilities is not None
+        ]
+        if len(aligned) < len(scores):
+            return next(member_scores for member_scores in scores if member_scores.error)
+        return Scores(np.mean(aligned, axis=0), scores[0].unknown_score)

@@ -4,6 +4,7 @@ import argparse
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from . import __version__
 
@@ -12,6 +13,13 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 class UserError(ValueError):
     """Something that the user can mend. The message is one line: what is wrong, what is allowed, what to do."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a usage error in one line, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: error: {message}\n")
 
 
 @contextmanager

@@ -5,12 +5,25 @@ A limit can be changed with an environment variable of the same name, SNAPSHELF_
 
 import os
 
+from .errors import UserError
+
+_invalid: list[str] = []
+
 
 def _limit(name: str, default: int) -> int:
     text = os.environ.get(f"SNAPSHELF_{name}", "")
-    if text and not (text.isdecimal() and int(text) > 0):
-        raise SystemExit(f"SNAPSHELF_{name} is {text!r}; it must be a whole number above 0")
-    return int(text) if text else default
+    if not text:
+        return default
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    _invalid.append(f"SNAPSHELF_{name} is {text!r}; it must be a whole number above 0")
+    return default
+
+
+def check_environment() -> None:
+    """Raises UserError for a variable that is not a limit. It is too late for that when this module is imported."""
+    if _invalid:
+        raise UserError("; ".join(_invalid))
 
 
 MAX_FILE_BYTES = _limit("MAX_FILE_BYTES", 20 * 2**20)  # a phone photo has 2 to 8 MB
@@ -20,13 +33,13 @@ MAX_BATCH_SECONDS = _limit("MAX_BATCH_SECONDS", 60)
 MAX_PAGE_PIXELS = _limit("MAX_PAGE_PIXELS", 12_000_000)  # larger screenshots are shrunk before products are looked for
 MAX_TILES = _limit("MAX_TILES", 60)
 MAX_TOP_K = 20
-MAX_RUNNING = _limit("MAX_RUNNING", 2)  # requests that are worked on at the same time
-MAX_WAITING = _limit("MAX_WAITING", 16)  # and that wait for those
+MAX_RUNNING = _limit("MAX_RUNNING", 2)  # requests processed at the same time
+MAX_WAITING = _limit("MAX_WAITING", 16)  # further requests that may wait for those
 MAX_WAIT_SECONDS = _limit("MAX_WAIT_SECONDS", 20)
 RETRY_AFTER_SECONDS = 5
 
 
-class RequestError(ValueError):
+class RequestError(UserError):
     """A request that cannot be answered. The message is one line without paths, to be shown as it is."""
 
 

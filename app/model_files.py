@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from .calibration import Calibration, CalibrationError, read_json
+from .errors import UserError, one_line
 
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
@@ -20,7 +22,7 @@ INT8_CPU_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}  # the instr
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A model folder that cannot be used. The message is one line that says what is wrong and what to do."""
 
 
@@ -28,10 +30,10 @@ class Taxonomy:
     """Where each label sits in the category tree."""
 
     def __init__(self, paths: Sequence[Sequence[str]], levels: Sequence[str] = ("label",)) -> None:
-        """paths: for each label, in the order of the logits, its path. levels: the name of each level, broad first."""
+        """paths: each label's path, in the order of the logits. levels: the name of each level, broad first."""
         self.levels = list(levels)
         self.paths = [list(path) for path in paths]
-        self.nodes = []  # for each level (labels,) int: the number of the category that holds the label
+        self.nodes = []  # for each level (labels,) int: the number of the label's category
         for level in range(len(self.paths[0])):
             numbers: dict[tuple[str, ...], int] = {}
             prefixes = [tuple(path[: level + 1]) for path in self.paths]
@@ -54,12 +56,12 @@ class Taxonomy:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelFiles:
-    """What a model folder holds, checked; the attributes are those of Classifier."""
+    """The content of a model folder, checked; the attributes are those of Classifier."""
 
     name: str
     session: onnxruntime.InferenceSession
     precision: str
-    preprocessor: dict
+    preprocessor: dict[str, Any]
     labels: list[str]
     taxonomy: Taxonomy
     calibration: Calibration | None
@@ -69,10 +71,10 @@ class ModelFiles:
     def open(
         cls, folder: Path, threads: int, precision: str = "auto", device: str = "cpu", calibrated: bool = True
     ) -> "ModelFiles":
-        """threads: of each run of the graph. The others: as in Classifier.load. Raises ModelError."""
+        """threads: per run of the graph. The other arguments are those of Classifier.load. Raises ModelError."""
         for value, allowed in ((precision, PRECISIONS), (device, DEVICES)):
             if value not in allowed:
-                raise ModelError(f"{value!r} is none of {', '.join(allowed)}")
+                raise ModelError(f"{value!r} is not one of {', '.join(allowed)}")
         _check_folder(folder)
         config = read_json(folder / CONFIG_FILE, ModelError)
         preprocessor = read_json(folder / PREPROCESSOR_FILE, ModelError)
@@ -97,7 +99,7 @@ class ModelFiles:
 
 
 def _choose_precision(precision: str, folder: Path, device: str) -> str:
-    """auto is int8 where the folder has it and the CPU computes it in hardware; elsewhere fp32 is as fast and exact."""
+    """auto means int8 if the folder has it and the CPU computes it in hardware; else fp32 is as fast, and exact."""
     if precision == "int8" and not (folder / INT8_FILE).is_file():
         raise ModelError(f"{folder} has no {INT8_FILE}; make it with: python export.py --model {folder} --int8")
     if precision != "auto":
@@ -106,7 +108,7 @@ def _choose_precision(precision: str, folder: Path, device: str) -> str:
 
 
 def _cpu_computes_int8() -> bool:
-    """What Linux says of the first core; False elsewhere, where it cannot be known without a library."""
+    """What Linux reports for the first core; False on other systems, which do not tell without a library."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
@@ -132,8 +134,8 @@ def _open_session(path: Path, threads: int, device: str) -> onnxruntime.Inferenc
     try:
         session = onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no public base class
-        raise ModelError(f"{path} is not a usable ONNX model: {' '.join(str(error).split())[:300]}") from None
-    if session.get_providers()[0] != providers[0]:  # onnxruntime falls back to the CPU without a word
+        raise ModelError(f"{path} is not a usable ONNX model: {one_line(error)}") from None
+    if session.get_providers()[0] != providers[0]:  # onnxruntime silently falls back to the CPU
         raise ModelError(f"device {device}: onnxruntime found no usable GPU (driver or CUDA libraries missing)")
     return session
 
@@ -145,14 +147,14 @@ def _check_folder(folder: Path) -> None:
     if pickles:
         raise ModelError(
             f"{folder} holds {', '.join(pickles)}: such files are pickles, which can run code when opened. "
-            "Delete them or use a folder with ONNX and safetensors only"
+            "Delete them or use a folder with only ONNX and safetensors"
         )
     missing = [name for name in (MODEL_FILE, CONFIG_FILE, PREPROCESSOR_FILE) if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder} is not a model folder: {', '.join(missing)} missing (train.py writes all of them)")
 
 
-def _check_preprocessor(preprocessor: dict, path: Path) -> None:
+def _check_preprocessor(preprocessor: dict[str, Any], path: Path) -> None:
     size = preprocessor.get("size")
     sides = [size.get("height"), size.get("width")] if isinstance(size, dict) else []
     if not sides or not all(isinstance(side, int) and side > 0 for side in sides):
@@ -169,7 +171,7 @@ def _check_preprocessor(preprocessor: dict, path: Path) -> None:
         raise ModelError(f"{path}: resample is {preprocessor['resample']!r}; it must be 2 (bilinear), 3 (bicubic) …")
 
 
-def _labels(config: dict, path: Path) -> list[str]:
+def _labels(config: dict[str, Any], path: Path) -> list[str]:
     id2label = config.get("id2label")
     if not isinstance(id2label, dict) or not id2label:
         raise ModelError(f"{path} has no id2label, the names of the model's outputs")
@@ -179,8 +181,8 @@ def _labels(config: dict, path: Path) -> list[str]:
         raise ModelError(f"{path}: id2label must count from 0 to {len(id2label) - 1}; {error} is missing") from None
 
 
-def _taxonomy(config: dict, labels: list[str], path: Path) -> Taxonomy:
-    """The label's own name is its whole path where the model has no taxonomy."""
+def _taxonomy(config: dict[str, Any], labels: list[str], path: Path) -> Taxonomy:
+    """Without a taxonomy the label's own name is its whole path."""
     if "taxonomy" not in config:
         return Taxonomy([[label] for label in labels])
     try:
@@ -200,27 +202,27 @@ def _calibration(folder: Path, taxonomy: Taxonomy, session: onnxruntime.Inferenc
         raise ModelError(str(error)) from None
     if calibration and calibration.unknown and calibration.unknown.centers is not None:
         dim = {node.name: node.shape[-1] for node in session.get_outputs()}.get("embeddings")
-        wanted = calibration.unknown.centers.shape[1]
-        if dim != wanted:
-            given = "no embeddings" if dim is None else f"embeddings of {dim} numbers"
+        expected_dim = calibration.unknown.centers.shape[1]
+        if dim != expected_dim:
+            actual = "no embeddings" if dim is None else f"embeddings of {dim} numbers"
             raise ModelError(
-                f"{folder}: calibration.json compares embeddings of {wanted} numbers, but the "
-                f"graph gives {given}; run calibrate.py on this model again"
+                f"{folder}: calibration.json compares embeddings of {expected_dim} numbers, but the "
+                f"graph gives {actual}; run calibrate.py on this model again"
             )
     return calibration
 
 
-def _check_session(session: onnxruntime.InferenceSession, size: dict, num_labels: int, path: Path) -> None:
+def _check_session(session: onnxruntime.InferenceSession, size: dict[str, Any], num_labels: int, path: Path) -> None:
     inputs = {node.name: node.shape for node in session.get_inputs()}
     outputs = {node.name: node.shape for node in session.get_outputs()}
     if list(inputs) != ["pixel_values"] or "logits" not in outputs:
         names = f"{', '.join(inputs)} -> {', '.join(outputs)}"
         raise ModelError(f"{path} computes {names}; it must compute pixel_values -> logits")
-    expected = [("batch", None), ("channels", 3), ("height", size["height"]), ("width", size["width"])]
-    for (name, wanted), actual in zip(expected, inputs["pixel_values"], strict=False):
-        if isinstance(actual, int) and actual != wanted:
-            cure = "export it with a dynamic batch" if wanted is None else f"{PREPROCESSOR_FILE} gives {wanted}"
-            raise ModelError(f"{path} takes a fixed {name} of {actual}: {cure}")
+    axes = [("batch", None), ("channels", 3), ("height", size["height"]), ("width", size["width"])]
+    for (axis, expected), actual in zip(axes, inputs["pixel_values"], strict=False):
+        if isinstance(actual, int) and actual != expected:
+            cure = "export it with a dynamic batch" if expected is None else f"{PREPROCESSOR_FILE} gives {expected}"
+            raise ModelError(f"{path} takes a fixed {axis} of {actual}: {cure}")
     if len(outputs["logits"]) != 2 or outputs["logits"][1] != num_labels:
         shape = outputs["logits"]
         raise ModelError(f"{path} gives logits of shape {shape}, but {CONFIG_FILE} names {num_labels} labels")

@@ -3,8 +3,9 @@
     python app/push_to_space.py USER/NAME --dry_run      # check, and list the files with their sizes; nothing is sent
     python app/push_to_space.py USER/NAME [--private]    # needs `hf auth login` or a token in HF_TOKEN
 
-The code that goes up is app.py and every file of this folder that it imports; the data is what DATA and COPIES name.
-Nothing else can slip in: no pickle, no other script, no token.
+The code that goes up is app.py and every module of this folder that it imports, directly or not; the data is what DATA
+and COPIES name. Nothing else can slip in: no pickle, no other script, no token. It runs as a script, so it imports
+nothing from this folder itself.
 """
 
 import argparse
@@ -14,16 +15,19 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import resolve_name
 from pathlib import Path
+from typing import Any
 
 import httpx2  # huggingface_hub's HTTP client
 from huggingface_hub import HfApi, constants, get_token, metadata_load
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import disable_progress_bars, validate_repo_id
+from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # type: ignore[attr-defined]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PINS = "requirements*.txt"  # one of them says which gradio the page was tested with
 CARD, REQUIREMENTS = "README.md", "requirements.txt"
+PINS = REQUIREMENTS  # of the checkout: says which gradio the page was tested with
+PACKAGE, PACKAGE_FILE = "app", "__init__.py"
 DATA = (
     CARD,
     REQUIREMENTS,
@@ -32,18 +36,20 @@ DATA = (
     "models/*/*.onnx",
     "models/*/unknown_centres.npy",
     "examples/*.jpg",
-    "assets/*.css",
-    "assets/*.js",
+    "pages/assets/*.css",
+    "pages/assets/*.js",
+    "pages/templates/*.html",
 )
 LEFT_OUT = ("arguments.json",)  # how a model was trained; its card says what a visitor needs
 # What the page shows of results/, which lies beside app/ in the checkout and within the Space.
 COPIES = ("leaderboard.csv", "automation.png", "runs/*/reliability.png", "runs/*/confusion.png")
-OURS = ["*.py", "models/*", "examples/*", "assets/*", "results/*"]  # what is no longer in a push goes
+# What a push no longer contains is deleted from the Space, if it matches; "*.py" also matches within folders.
+OURS = ["*.py", "models/*", "examples/*", "pages/*", "assets/*", "results/*"]
 MAX_FILE_BYTES = 100 * 2**20
 MAX_TOTAL_BYTES = 500 * 2**20  # a Space has 1 GB
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")  # the Hub takes no others
 PYTHON_VERSION = re.compile(r"3\.\d+(\.\d+)?")
-REPOSITORY = re.compile(r"[^/\s]+/[^/\s]+")
+NAME_RULE = "letters, digits, '-', '_' and '.' only"
 PIN = re.compile(r"([A-Za-z0-9._-]+)(\[[A-Za-z0-9,._-]+\])?==([A-Za-z0-9.+!-]+)")
 TOO_HEAVY = ("torch", "torchvision", "transformers", "datasets")  # the page needs none of them to classify
 PICKLE = re.compile(rb"\x80[\x02-\x05][\x95\x5d\x7d\x28\x8a\x58\x63]")  # protocol, then a frame or a first object
@@ -67,11 +73,11 @@ class PushError(ValueError):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit code: 0 pushed, or --dry_run found nothing wrong; 1 something is wrong; 2 wrong usage."""
+    """Ends with exit code 1 if something is wrong, 2 for wrong usage; returns 0 otherwise."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if not REPOSITORY.fullmatch(args.space) or not is_repository(args.space):
-        parser.error(f"{args.space!r} is no name of a Space: give USER/NAME, letters, digits, '-', '_' and '.' only")
+    if not is_repository(args.space):
+        parser.exit(2, f"{parser.prog}: error: {args.space!r} is not a Space's name: give USER/NAME, {NAME_RULE}\n")
     try:
         files = space_files(CHECKOUT)
         print_files(files)
@@ -80,13 +86,12 @@ def main(argv: list[str] | None = None) -> int:
         if not args.dry_run:
             print(f"\n{push(args.space, args.private, files)}")
     except PushError as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 1
+        parser.exit(1, f"{parser.prog}: error: {error}\n")
     return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="push_to_space.py", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="push_to_space.py", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("space", metavar="USER/NAME", help="the Space; it is created if it does not exist")
     parser.add_argument("--private", action="store_true", help="only you can see a Space that this creates")
     parser.add_argument("--dry_run", action="store_true", help="check and list the files, send nothing")
@@ -98,12 +103,12 @@ def is_repository(name: str) -> bool:
         validate_repo_id(name)
     except HFValidationError:
         return False
-    return True
+    return name.count("/") == 1
 
 
 def space_files(checkout: Path) -> dict[str, Path]:
     """What the Space needs: each path in the Space, in order, and the file. Raises PushError without app_file."""
-    app = checkout / "app"
+    app = checkout / PACKAGE
     app_file = str(front_matter(app).get("app_file") or "app.py")
     data = {path for pattern in DATA for path in app.glob(pattern) if path.name not in LEFT_OUT}
     names = {path.relative_to(app).as_posix() for path in data} | local_modules(app, app_file)
@@ -120,44 +125,54 @@ def copy_files(files: dict[str, Path], folder: Path) -> None:
 
 
 def local_modules(folder: Path, app_file: str) -> set[str]:
-    """The names of `app_file` and all files of `folder` that it imports, directly or not."""
-    found, waiting = set(), [app_file]
+    """The names of `app_file` and all files of the package in `folder` that it imports, directly or not."""
+    if Path(app_file).name != app_file or not (folder / app_file).is_file():
+        raise PushError(f"app_file in {CARD} is {app_file!r}, which is not a file in {folder}")
+    names: set[str] = set()
+    waiting = [app_file, PACKAGE_FILE]
     while waiting:
         name = waiting.pop()
-        if name in found:
-            continue
-        if Path(name).name != name or not (folder / name).is_file():
-            raise PushError(f"app_file in {CARD} is {name!r}, which is not a file in {folder}")
-        found.add(name)
-        modules = imported_modules(ast.parse((folder / name).read_bytes(), name))
-        waiting += [f"{module}.py" for module in modules if (folder / f"{module}.py").is_file()]
-    return found
+        if name not in names and (folder / name).is_file():
+            names.add(name)
+            package = ".".join((PACKAGE, *Path(name).parent.parts))
+            for module in imported_modules(ast.parse((folder / name).read_bytes(), name), package):
+                waiting += module_files(module)
+    return names
 
 
-def imported_modules(tree: ast.Module) -> Iterator[str]:
-    """The first parts of the names of all imported modules, wherever in the file they are imported."""
+def imported_modules(tree: ast.Module, package: str) -> Iterator[str]:
+    """The full names of all modules imported anywhere in a file of `package`, and of what is imported from them."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.removeprefix("app.").partition(".")[0]
-        elif isinstance(node, ast.ImportFrom):  # from . import images
             yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)  # may be modules, too
 
 
-def front_matter(folder: Path) -> dict:
+def module_files(module: str) -> Iterator[str]:
+    """What is read when a module of the package is imported, if it exists: its own file and those of its packages."""
+    first, *parts = module.split(".")
+    if first == PACKAGE:
+        for depth in range(1, len(parts) + 1):
+            path = "/".join(parts[:depth])
+            yield from (f"{path}.py", f"{path}/{PACKAGE_FILE}")
+
+
+def front_matter(folder: Path) -> dict[str, Any]:
     try:
         return metadata_load(folder / CARD) or {}
     except (OSError, ValueError) as error:
         raise PushError(f"{CARD} has no readable front matter: {error}") from None
     except Exception as error:  # yaml's errors have a base class of their own, and yaml is not imported here
-        raise PushError(f"{CARD}: its front matter is no YAML: {' '.join(str(error).split())}") from None
+        raise PushError(f"{CARD}: its front matter is not YAML: {' '.join(str(error).split())}") from None
 
 
 def find_problems(checkout: Path, files: dict[str, Path]) -> Iterator[str]:
-    """What is wrong, a line each."""
-    yield from card_problems(front_matter(checkout / "app"), pinned_gradio(checkout))
-    yield from requirement_problems(checkout / "app" / REQUIREMENTS)
+    """What is wrong, one line per problem."""
+    yield from card_problems(front_matter(checkout / PACKAGE), pinned_gradio(checkout))
+    yield from requirement_problems(checkout / PACKAGE / REQUIREMENTS)
     yield from size_problems(files)
     if not any(Path(name).match("models/*/model.onnx") for name in files):
         yield "models/: no model folder, so there is nothing to classify with"
@@ -166,11 +181,11 @@ def find_problems(checkout: Path, files: dict[str, Path]) -> Iterator[str]:
         yield from (f"{name}: {problem}" for problem in content_problems(path, token))
 
 
-def card_problems(card: dict, gradio: str) -> Iterator[str]:
+def card_problems(card: dict[str, Any], gradio: str) -> Iterator[str]:
     """What the Hub would refuse, or build differently from what was tested with this version of gradio."""
     for key in ("title", "emoji", "license"):
         if not isinstance(card.get(key), str) or not card[key].strip():
-            yield f"{CARD}: {key} is {card.get(key)!r}; it must be a text"
+            yield f"{CARD}: {key} is {card.get(key)!r}; it must be text"
     for key in ("colorFrom", "colorTo"):
         if card.get(key) not in COLORS:
             yield f"{CARD}: {key} is {card.get(key)!r}; it must be one of {', '.join(COLORS)}"
@@ -187,14 +202,13 @@ def card_problems(card: dict, gradio: str) -> Iterator[str]:
 
 def pinned_gradio(checkout: Path) -> str:
     """The version that the checkout's requirements pin. Raises PushError."""
-    lines = [line for path in sorted(checkout.glob(PINS)) for line in path.read_text(encoding="utf-8").splitlines()]
-    found = {pin[3] for pin in map(PIN.match, lines) if pin and pin[1].lower() == "gradio"}
-    if len(found) != 1:
-        pins = ", ".join(sorted(found)) or "nothing"
-        raise PushError(
-            f"{checkout / PINS} pins gradio to {pins}; one gradio==VERSION must equal sdk_version in {CARD}"
-        )
-    return found.pop()
+    path = checkout / PINS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    versions = {pin[3] for pin in map(PIN.match, lines) if pin and pin[1].lower() == "gradio"}
+    if len(versions) != 1:
+        pins = ", ".join(sorted(versions)) or "nothing"
+        raise PushError(f"{path} pins gradio to {pins}; one gradio==VERSION must equal sdk_version in {CARD}")
+    return versions.pop()
 
 
 def requirement_problems(path: Path) -> Iterator[str]:
@@ -216,13 +230,13 @@ def size_problems(files: dict[str, Path]) -> Iterator[str]:
     sizes = {name: path.stat().st_size for name, path in files.items()}
     for name, size in sizes.items():
         if size > MAX_FILE_BYTES:
-            yield f"{name}: {readable(size)}, at most {readable(MAX_FILE_BYTES)} a file"
+            yield f"{name}: {readable(size)}, at most {readable(MAX_FILE_BYTES)} per file"
     if sum(sizes.values()) > MAX_TOTAL_BYTES:
         yield f"all files together: {readable(sum(sizes.values()))}, at most {readable(MAX_TOTAL_BYTES)}"
 
 
 def content_problems(path: Path, token: bytes) -> Iterator[str]:
-    """token: the user's own, which must be in no file; b"" if there is none."""
+    """token: the user's own, which no file may contain; b"" if there is none."""
     if path.is_symlink():
         yield "a link; only files of this folder go up"
         return
@@ -232,10 +246,10 @@ def content_problems(path: Path, token: bytes) -> Iterator[str]:
     if data.startswith(ARCHIVE):
         yield "a zip archive, in which a pickle can hide"
     for kind, pattern in SECRETS.items():
-        if found := re.search(pattern, data):
-            yield f"line {data.count(10, 0, found.start()) + 1} holds what looks like {kind}"
+        if match := re.search(pattern, data):
+            yield f"line {data.count(10, 0, match.start()) + 1} contains what looks like {kind}"
     if token and token in data:
-        yield "holds your own Hugging Face token"
+        yield "contains your own Hugging Face token"
 
 
 def print_files(files: dict[str, Path]) -> None:
@@ -250,7 +264,7 @@ def readable(num_bytes: int) -> str:
 
 
 def push(space: str, private: bool, files: dict[str, Path]) -> str:
-    """Create the Space if need be and make it hold exactly these files of ours; returns its address."""
+    """Create the Space if it does not exist, make it contain exactly these files of ours; returns its address."""
     if not get_token():
         raise PushError("no Hugging Face token: run `hf auth login`, or set HF_TOKEN to one that may write")
     if not sys.stderr.isatty():
@@ -260,12 +274,12 @@ def push(space: str, private: bool, files: dict[str, Path]) -> str:
     except OfflineModeIsEnabled:
         raise PushError("HF_HUB_OFFLINE is set, so the Hub cannot be reached: unset it") from None
     except HfHubHTTPError as error:
-        raise PushError(refusal(error, space)) from None
+        raise PushError(rejection(error, space)) from None
     except (httpx2.HTTPError, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PushError(f"{constants.ENDPOINT} cannot be reached: {reason}") from None
     except ValueError as error:  # the Hub's own check of the front matter
-        raise PushError(f"the Hub refuses {CARD}: {' '.join(str(error).split())}") from None
+        raise PushError(f"the Hub rejects {CARD}: {' '.join(str(error).split())}") from None
 
 
 def create_and_upload(space: str, private: bool, files: dict[str, Path]) -> str:
@@ -284,7 +298,7 @@ def create_and_upload(space: str, private: bool, files: dict[str, Path]) -> str:
     return str(address)
 
 
-def refusal(error: HfHubHTTPError, space: str) -> str:
+def rejection(error: HfHubHTTPError, space: str) -> str:
     status = error.response.status_code if error.response is not None else None
     if status == 401:
         return "the Hub does not know this token: run `hf auth login` again, or renew HF_TOKEN"

@@ -2,44 +2,54 @@
 
     from app.service import Service
 
-    service = Service()                                       # the models below app/models, each loaded when first used
+    service = Service()                                       # the models in app/models, each loaded on first use
     answer = service.classify(Path("shirt.jpg").read_bytes())
     print(answer.prediction.label, answer.seconds)
 
-Every limit is checked here, whichever way an image came. Errors that a caller may see are RequestError (limits.py); at
-most MAX_RUNNING requests are worked on at once, MAX_WAITING more wait, and any further one gets BusyError at once.
+Every limit is checked here, wherever an image came from. Errors that a caller may see are RequestError (limits.py).
+At most MAX_RUNNING requests are processed at once and MAX_WAITING more wait; any further one gets BusyError at once.
 """
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from . import limits
-from .classifier import Classifier, ModelError, Prediction
-from .images import ImageError, ImageSource, load_image
+from . import explain, limits
+from .classifier import Classifier
+from .images import ErrorKind, ImageError, ImageSource, load_image
 from .limits import BusyError, NotAnImageError, RequestError, TooLargeError, UnknownModelError, UnreadableError
+from .model_files import ModelError
+from .prediction import Prediction
 from .tiles import cut, find_products
 
 MODELS = Path(__file__).resolve().parent / "models"
 PREFERRED = "fashion"  # the model that answers where a caller names none
 TOP_K = 5
+DIGITS = 4  # of confidences: what a reader can use
+ERRORS: dict[ErrorKind, type[RequestError]] = {
+    "not_an_image": NotAnImageError,
+    "too_large": TooLargeError,
+    "unreadable": UnreadableError,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one model says about one image. seconds: from the bytes to the answer, waiting not included."""
+    """What one model says about one image. seconds: from the bytes to the answer, without waiting."""
 
     prediction: Prediction
     model: str
     seconds: float
 
-    def as_dict(self) -> dict:
-        return {"model": self.model, **as_dict(self.prediction), "milliseconds": round(1000 * self.seconds, 1)}
+    def to_dict(self) -> dict[str, Any]:
+        return {"model": self.model, **self.prediction.to_dict(DIGITS), "milliseconds": round(1000 * self.seconds, 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +61,13 @@ class Product:
     image: Image.Image
     prediction: Prediction
 
+    def to_dict(self) -> dict[str, Any]:
+        return {"box": list(self.box), "out_of_stock": self.out_of_stock, **self.prediction.to_dict(DIGITS)}
+
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """What was found on a screenshot. kind: "grid", "single" or "other" (no product image); page: RGB, upright."""
+    """The products of a screenshot. kind: "grid", "single" or "other" (no product image); page: RGB, upright."""
 
     kind: str
     page: Image.Image
@@ -62,31 +75,15 @@ class Products:
     model: str
     seconds: float
 
-    def as_dict(self) -> dict:
-        rows = [
-            {"box": list(one.box), "out_of_stock": one.out_of_stock, **as_dict(one.prediction)} for one in self.products
-        ]
-        facts = {"model": self.model, "kind": self.kind, "width": self.page.width, "height": self.page.height}
-        return {**facts, "products": rows, "milliseconds": round(1000 * self.seconds, 1)}
-
-
-def as_dict(prediction: Prediction) -> dict:
-    """For JSON. Confidences are rounded to what a reader can use."""
-    unknown_score = getattr(prediction, "unknown_score", None)
-    return {
-        "status": prediction.status,
-        "label": prediction.label,
-        "confidence": _rounded(prediction.confidence),
-        "category_path": list(prediction.category_path),
-        "path_confidences": [_rounded(one) for one in prediction.path_confidences],
-        "top_k": [{"label": one.label, "confidence": _rounded(one.confidence)} for one in prediction.top_k],
-        "unknown_score": _rounded(unknown_score),
-        "error": prediction.error,
-    }
-
-
-def _rounded(number: float | None) -> float | None:
-    return None if number is None else round(float(number), 4)
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "kind": self.kind,
+            "width": self.page.width,
+            "height": self.page.height,
+            "products": [product.to_dict() for product in self.products],
+            "milliseconds": round(1000 * self.seconds, 1),
+        }
 
 
 class ConcurrencyLimiter:
@@ -117,7 +114,8 @@ class Service:
     """The models of a folder and what can be done with them. Methods may be called from several threads at once."""
 
     def __init__(self, models: Path = MODELS) -> None:
-        """Raises ModelError where the folder holds no model; broken ones are found when they are first used."""
+        """Raises UserError where the folder holds no model; a broken model is noticed on first use."""
+        limits.check_environment()
         self.folders = {path.parent.name: path.parent for path in sorted(models.glob("*/model.onnx"))}
         if not self.folders:
             raise ModelError(f"no model in {models}: each model is a folder there with a model.onnx")
@@ -153,13 +151,13 @@ class Service:
             prediction = classifier.predict([source], top_k)[0]
             seconds = time.perf_counter() - start
         if prediction.status == "error":
-            raise image_error(prediction.error or "it cannot be read")
+            raise image_error(prediction.error, prediction.error_kind)
         return Answer(prediction, model or self.default, seconds)
 
-    def classify_each(
+    def classify_stream(
         self, sources: Iterable[ImageSource | ImageError], model: str | None = None, top_k: int = TOP_K
     ) -> Iterator[Prediction]:
-        """Predictions in the order of `sources`, as they are made; a bad image costs its own row only.
+        """Predictions in the order of `sources`, as they are made; a bad image fails only its own row.
 
         After MAX_BATCH_SECONDS the remaining images come out as rows that say so. Raises RequestError.
         """
@@ -172,7 +170,7 @@ class Service:
         self, sources: Iterable[ImageSource | ImageError], model: str | None = None, top_k: int = TOP_K
     ) -> list[Prediction]:
         """The same as a list."""
-        return list(self.classify_each(sources, model, top_k))
+        return list(self.classify_stream(sources, model, top_k))
 
     def find_products(self, source: ImageSource, model: str | None = None, top_k: int = TOP_K) -> Products:
         """The product images on a screenshot, from top to bottom, each one classified. Raises RequestError."""
@@ -181,22 +179,22 @@ class Service:
             start = time.perf_counter()
             page = open_image(source)
             small = shrunk(page)
-            found = find_products(small)
-            tiles = found.tiles[: limits.MAX_TILES]
+            screenshot = find_products(small)
+            tiles = screenshot.tiles[: limits.MAX_TILES]
             images = [cut(small, tile) for tile in tiles]
             predictions = classifier.predict(images, top_k)
             factor = page.width / small.width
-            boxes = [tuple(round(factor * side) for side in tile.box) for tile in tiles]
-            rows = zip(boxes, tiles, images, predictions, strict=True)
-            products = [Product(box, tile.out_of_stock, image, said) for box, tile, image, said in rows]
-            return Products(found.kind, page, products, model or self.default, time.perf_counter() - start)
+            products = [
+                Product(_scaled(tile.box, factor), tile.out_of_stock, image, prediction)
+                for tile, image, prediction in zip(tiles, images, predictions, strict=True)
+            ]
+            return Products(screenshot.kind, page, products, model or self.default, time.perf_counter() - start)
 
     def heat_map(self, source: ImageSource, model: str | None = None, label: str | None = None) -> Image.Image:
-        """The image with the parts marked that speak for `label`, by default the model's best. Raises RequestError."""
-        try:
-            from . import explain
-        except ImportError:
-            raise RequestError("Heat maps are not installed here.") from None
+        """The image with the regions marked that speak for `label`, by default the model's best.
+
+        Raises RequestError.
+        """
         classifier = self.classifier(model)
         if label is not None and label not in classifier.labels:
             raise RequestError(f"The model has no category {str(label)[:40]!r}.")
@@ -208,29 +206,32 @@ class Service:
 
 def check_size(source: ImageSource) -> None:
     """Raises TooLargeError, before anything of the file is read."""
-    if isinstance(source, Image.Image):
-        return
     try:
-        num_bytes = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
-    except (OSError, ValueError):  # load_image tells what is wrong with it
+        if isinstance(source, bytes):
+            num_bytes = len(source)
+        elif isinstance(source, (str, os.PathLike)):
+            num_bytes = Path(source).stat().st_size
+        else:
+            return
+    except (OSError, ValueError):  # load_image says what is wrong with it
         return
     if num_bytes > limits.MAX_FILE_BYTES:
-        found, allowed = limits.megabytes(num_bytes), limits.megabytes(limits.MAX_FILE_BYTES)
-        raise TooLargeError(f"This file has {found}; at most {allowed} are allowed.")
+        size, allowed = limits.megabytes(num_bytes), limits.megabytes(limits.MAX_FILE_BYTES)
+        raise TooLargeError(f"This file has {size}; at most {allowed} are allowed.")
 
 
 def _checked(sources: Iterable[ImageSource | ImageError], end: float) -> Iterator[ImageSource | ImageError]:
-    """The sources, those over a limit as the error that says so."""
+    """The sources; in the place of one over a limit, the error that says so."""
     for source in sources:
         if time.monotonic() > end:
-            yield ImageError(f"left out: the time for one batch ({limits.MAX_BATCH_SECONDS} s) was over")
+            yield ImageError(f"left out: the time limit of a batch ({limits.MAX_BATCH_SECONDS} s) was reached")
             continue
         try:
             if not isinstance(source, ImageError):
                 check_size(source)
             yield source
         except TooLargeError as error:
-            yield ImageError(str(error))
+            yield ImageError(str(error), "too_large")
 
 
 def checked_top_k(top_k: int) -> int:
@@ -245,7 +246,12 @@ def open_image(source: ImageSource) -> Image.Image:
     try:
         return load_image(source)
     except ImageError as error:
-        raise image_error(str(error)) from None
+        raise image_error(str(error), error.kind) from None
+
+
+def image_error(reason: str | None, kind: ErrorKind | None) -> RequestError:
+    """What a caller is told about an image that cannot be used."""
+    return ERRORS[kind or "unreadable"](f"This image cannot be used: {reason}.")
 
 
 def shrunk(page: Image.Image) -> Image.Image:
@@ -255,9 +261,6 @@ def shrunk(page: Image.Image) -> Image.Image:
     return page.resize((max(1, int(page.width * factor)), max(1, int(page.height * factor))))
 
 
-def image_error(reason: str) -> RequestError:
-    """The error of the right kind for the one line with which images.py refused an image."""
-    for start, kind in (("not an image file", NotAnImageError), ("too ", TooLargeError)):
-        if reason.startswith(start):
-            return kind(f"This image cannot be used: {reason}.")
-    return UnreadableError(f"This image cannot be used: {reason}.")
+def _scaled(box: tuple[int, int, int, int], factor: float) -> tuple[int, int, int, int]:
+    x, y, width, height = (round(factor * side) for side in box)
+    return x, y, width, height

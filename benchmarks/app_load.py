@@ -4,10 +4,10 @@
 
 It starts the server on a free port of 127.0.0.1, sends --requests from --clients at the same time, and reports the
 answers by status, the 50th and 95th percentile of the time to an answer, and the server's memory over --memory_requests
-further requests. "busy" is the polite 503 with Retry-After, after which a client waits and asks again; any other status
-than 200 is an error, and the exit code is 1.
+further requests. After a 503 with Retry-After a client waits and asks again; any other status than 200 is an error
+and makes the exit code 1.
 
-On 2 quiet cores: 200 answers, busy 46 times, no errors, p50 71 ms, p95 757 ms; memory over 2,000 requests 289 292 293
+On 2 quiet cores: 200 answers, 46 times 503, no errors, p50 71 ms, p95 757 ms; memory over 2,000 requests 289 292 293
 294 294 MiB.
 """
 
@@ -25,11 +25,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
-from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).resolve().parents[1]
+from app.errors import OneLineParser, UserError, one_line_errors
+from benchmarks.processes import ROOT, describe_machine
+
 START_SECONDS = 120
 WARM_UP = 200  # requests before memory is watched: threads, buffers and caches come up first
 MAX_GROWTH_MIB = 20
@@ -38,30 +39,31 @@ STEADY_CLIENTS = 4
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code: 0 no error and no growth, 1 otherwise."""
-    args = parse_arguments(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
     images = [path.read_bytes() for path in sorted((ROOT / "examples").glob("*.jpg"))]
-    with running_server() as address:
-        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start")
-        asyncio.run(send(address, images, 10, 1))
-        crowd = asyncio.run(send(address, images, args.requests, args.clients))
-        report(crowd, f"{args.requests} requests from {args.clients} clients")
-        growth = watch_memory(address, images, args.memory_requests) if args.memory_requests else 0.0
+    with one_line_errors(parser):
+        if args.requests < 2 or args.clients < 1 or args.memory_requests < 0:
+            raise UserError("--requests must be at least 2, --clients at least 1 and --memory_requests at least 0")
+        with running_server() as address:
+            print(f"{describe_machine()}, load {os.getloadavg()[0]:.1f} before the start")
+            asyncio.run(send(address, images, 10, 1))
+            crowd = asyncio.run(send(address, images, args.requests, args.clients))
+            report(crowd, f"{args.requests} requests from {args.clients} clients")
+            growth = watch_memory(address, images, args.memory_requests) if args.memory_requests else 0.0
     return 1 if crowd.errors or growth > MAX_GROWTH_MIB else 0
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.app_load", description=__doc__.splitlines()[0])
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m benchmarks.app_load", description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=200, help="default: %(default)s")
     parser.add_argument("--clients", type=int, default=50, help="at the same time (default: %(default)s)")
     parser.add_argument("--memory_requests", type=int, default=2000, help="0 leaves this out (default: %(default)s)")
-    args = parser.parse_args(argv)
-    if args.requests < 2 or args.clients < 1 or args.memory_requests < 0:
-        parser.error("--requests must be at least 2, --clients at least 1 and --memory_requests at least 0")
-    return args
+    return parser
 
 
 class Answers:
-    """seconds: of each answered request, from its last try; statuses: of all tries; errors: neither 200 nor busy."""
+    """seconds: of each answered request, from its last try; statuses: of all tries; errors: those but 200 and 503."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -69,8 +71,8 @@ class Answers:
         self.started = time.perf_counter()
 
     @property
-    def errors(self) -> int:
-        return sum(count for status, count in self.statuses.items() if status not in (200, 503))
+    def errors(self) -> dict[int | str, int]:
+        return {status: count for status, count in self.statuses.items() if status not in (200, 503)}
 
 
 async def send(address: str, images: list[bytes], requests: int, clients: int) -> Answers:
@@ -107,10 +109,10 @@ async def answered(client: httpx.AsyncClient, image: bytes, answers: Answers) ->
 def report(answers: Answers, title: str) -> None:
     total = time.perf_counter() - answers.started
     cuts = statistics.quantiles(answers.seconds or [0.0, 0.0], n=100, method="inclusive")
-    others = {status: count for status, count in answers.statuses.items() if status not in (200, 503)}
     print(
-        f"{title}: {answers.statuses[200]} answers, busy {answers.statuses[503]} times, errors {others or 'none'}; "
-        f"p50 {1000 * cuts[49]:.0f} ms, p95 {1000 * cuts[94]:.0f} ms; {answers.statuses[200] / total:.0f} answers/s"
+        f"{title}: {answers.statuses[200]} answers, {answers.statuses[503]} times 503, "
+        f"errors {answers.errors or 'none'}; p50 {1000 * cuts[49]:.0f} ms, p95 {1000 * cuts[94]:.0f} ms; "
+        f"{answers.statuses[200] / total:.0f} answers/s"
     )
 
 
@@ -154,7 +156,7 @@ def wait_until_it_answers(process: subprocess.Popen, address: str) -> None:
             return
         except httpx.HTTPError:
             time.sleep(0.2)
-    raise SystemExit("the server did not start; `python -m app.server` shows why")
+    raise ChildProcessError("the server did not start; `python -m app.server` shows why")
 
 
 if __name__ == "__main__":

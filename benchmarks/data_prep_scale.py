@@ -21,8 +21,6 @@ The first command on 2 cores, shared with a training run (images/s contain 1 to 
 import argparse
 import csv
 import io
-import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -36,7 +34,10 @@ import numpy as np
 import psutil
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+from app.errors import OneLineParser, UserError, one_line_errors
+from benchmarks.processes import Usage, run_command
+from data_prep.pipeline.card import table
+
 SAMPLE_SECONDS = 0.3
 MEGABYTE = 1e6
 TYPES = ("Tshirts", "Shirts", "Watches", "Sports Shoes", "Handbags")
@@ -44,50 +45,53 @@ COLUMNS = ("id", "gender", "masterCategory", "subCategory", "articleType", "base
 TITLE = "productDisplayName"
 
 
-@dataclass(slots=True)
-class Measured:
-    """One run of one command. cpu_seconds: of all its processes, which other work on the machine changes little."""
+@dataclass(frozen=True)
+class Measurement:
+    """One run of one command. memory: bytes, the largest sum over its processes."""
 
     command: str
     images: int
-    seconds: float
-    cpu_seconds: float
-    memory: int  # bytes
+    usage: Usage
+    memory: int
     processes: int
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
-    with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
-        runs = [run for count in args.images for run in measure_all(count, args, Path(folder))]
-    report(runs, args.images)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    with one_line_errors(parser):
+        if min(args.images) < 1:
+            raise UserError(f"--images {min(args.images)} must be at least 1")
+        if args.archive and not args.archive.is_file():
+            raise UserError(f"--archive {args.archive} does not exist")
+        with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
+            runs = [
+                run
+                for count in args.images
+                for run in measure_all(count, args.archive, ["--num_proc", str(args.num_proc)], Path(folder))
+            ]
+    report(runs)
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m benchmarks.data_prep_scale", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, nargs="+", default=[4000, 40000], help="sizes (default: 4000 40000)")
     parser.add_argument("--archive", type=Path, help="zip in Kaggle's layout to take images from")
     parser.add_argument("--num_proc", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--scratch", type=Path, help="folder for temporary files (default: the system's)")
-    args = parser.parse_args(argv)
-    if min(args.images) < 1:
-        parser.error(f"--images {min(args.images)} must be at least 1")
-    if args.archive and not args.archive.is_file():
-        parser.error(f"no archive {args.archive}")
-    return args
+    return parser
 
 
-def measure_all(count: int, args: argparse.Namespace, folder: Path) -> list[Measured]:
+def measure_all(count: int, source: Path | None, cores: list[str], folder: Path) -> list[Measurement]:
     """Prepare `count` images from a zip, then examine and balance the dataset."""
     archive, dataset = folder / f"{count}.zip", folder / f"prepared_{count}"
-    found = sample_archive(args.archive, archive, count) if args.archive else draw_archive(archive, count)
-    cores = ["--num_proc", str(args.num_proc)]
+    images = sample_archive(source, archive, count) if source else draw_archive(archive, count)
     commands = {
         "kaggle_fashion": ["--archive", str(archive), "--output", str(dataset)],
         "doctor": [str(dataset), "--output", str(folder / f"report_{count}")],
         "balance": [str(dataset), "--strategy", "none", "--output", str(folder / f"balanced_{count}")],
     }
-    return [measure(name, [*options, *cores], found) for name, options in commands.items()]
+    return [measure(name, [*options, *cores], images) for name, options in commands.items()]
 
 
 # --- input -----------------------------------------------------------------------------------------------------------
@@ -133,56 +137,47 @@ def draw(seed: int) -> bytes:
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
-def measure(name: str, options: Sequence[str], images: int) -> Measured:
-    """Run `python -m data_prep.NAME` and watch the memory of its processes. Exits when the command fails."""
-    start, used = time.perf_counter(), cpu_seconds_of_children()
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"data_prep.{name}", *options], cwd=ROOT, stdout=subprocess.DEVNULL
-    )
-    peak = [0, 0]
-    watcher = threading.Thread(target=watch, args=(process, peak))
-    watcher.start()
-    code = process.wait()
-    seconds = time.perf_counter() - start
-    watcher.join()
-    if code:
-        sys.exit(f"data_prep.{name} failed with exit code {code}")
-    return Measured(name, images, seconds, cpu_seconds_of_children() - used, *peak)
+def measure(name: str, options: Sequence[str], images: int) -> Measurement:
+    """Run `python -m data_prep.NAME` and watch the memory of its processes."""
+    watcher = MemoryWatcher()
+    usage = run_command([sys.executable, "-m", f"data_prep.{name}", *options], watcher.start)
+    print(f"{name}, {images:,} images: {usage.seconds:.0f} s", flush=True)
+    return Measurement(name, images, usage, watcher.memory, watcher.processes)
 
 
-def cpu_seconds_of_children() -> float:
-    """CPU time of all commands so far, their workers included."""
-    times = os.times()
-    return times.children_user + times.children_system
+class MemoryWatcher:
+    """The largest memory in bytes and the largest number of processes of a command, its workers included."""
+
+    def __init__(self) -> None:
+        self.memory, self.processes = 0, 0
+
+    def start(self, pid: int) -> None:
+        threading.Thread(target=self._watch, args=(psutil.Process(pid),)).start()
+
+    def _watch(self, command: psutil.Process) -> None:
+        while command.is_running():
+            try:
+                sizes = [process.memory_full_info().pss for process in [command, *command.children(recursive=True)]]
+                self.memory, self.processes = max(self.memory, sum(sizes)), max(self.processes, len(sizes))
+            except psutil.Error:
+                pass  # a process ended between two looks; the next look counts
+            time.sleep(SAMPLE_SECONDS)
 
 
-def watch(process: subprocess.Popen, peak: list[int]) -> None:
-    """Keep the largest memory and the largest number of processes in `peak` until the process ends."""
-    parent = psutil.Process(process.pid)
-    while process.poll() is None:
-        memory, count = 0, 0
-        try:
-            for one in [parent, *parent.children(recursive=True)]:
-                memory += one.memory_full_info().pss
-                count += 1
-        except psutil.Error:
-            pass  # a worker ended between two looks; the next look counts
-        peak[0], peak[1] = max(peak[0], memory), max(peak[1], count)
-        time.sleep(SAMPLE_SECONDS)
-
-
-def report(runs: Sequence[Measured], sizes: Sequence[int]) -> None:
-    """A Markdown table."""
-    print("\n| command | images | seconds | images/s | CPU seconds | peak memory, all processes | processes |")
-    print("|---|---|---|---|---|---|---|")
-    for run in sorted(runs, key=lambda run: (run.command, run.images)):
-        speed = f"{run.seconds:.0f} | {run.images / run.seconds:,.0f} | {run.cpu_seconds:.0f}"
-        print(f"| {run.command} | {run.images:,} | {speed} | {run.memory / MEGABYTE:,.0f} MB | {run.processes} |")
-    for command in sorted({run.command for run in runs}):
-        mine = sorted((run for run in runs if run.command == command), key=lambda run: run.images)
-        if len(mine) > 1 and mine[-1].images > mine[0].images:
-            growth = (mine[-1].memory - mine[0].memory) / (mine[-1].images - mine[0].images)
-            print(f"{command}: {growth / 1000:+.1f} kB of memory for each image more")
+def report(runs: Sequence[Measurement]) -> None:
+    ordered = sorted(runs, key=lambda run: (run.command, run.images))
+    header = ["command", "images", "seconds", "images/s", "CPU seconds", "peak memory, all processes", "processes"]
+    rows = []
+    for run in ordered:
+        speed = [f"{run.usage.seconds:.0f}", f"{run.images / run.usage.seconds:,.0f}", f"{run.usage.cpu_seconds:.0f}"]
+        rows.append([run.command, f"{run.images:,}", *speed, f"{run.memory / MEGABYTE:,.0f} MB", run.processes])
+    print("", *table(header, rows), sep="\n")
+    smallest, largest = {run.command: run for run in reversed(ordered)}, {run.command: run for run in ordered}
+    for command, last in largest.items():
+        first = smallest[command]
+        if last.images > first.images:
+            growth = (last.memory - first.memory) / (last.images - first.images)
+            print(f"{command}: {growth / 1000:+.1f} kB of memory per additional image")
 
 
 if __name__ == "__main__":

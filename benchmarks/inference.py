@@ -6,14 +6,13 @@
 The second takes a folder that train.py wrote as it is, with its model.int8.onnx if export.py made one. Every contender
 runs in a process of its own and they take turns, because a busy machine changes from minute to minute. The stages alone
 use all cores, as the whole run does: two stages that share the cores can reach 1 / (1 + faster / slower) of the slower.
+results/README.md has the figures of the shipped model.
 """
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,57 +26,60 @@ from typing import NamedTuple
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from app.errors import OneLineParser, UserError, one_line_errors
+from benchmarks.processes import ROOT, describe_machine, run_command
+from data_prep.pipeline.card import table
+
 WARM_UP = 32  # images before the clock starts
 BATCH_SIZE = 4  # app.classifier's; importing it here would raise the peak memory of every process started from here
 PIPELINE_COMMAND = (
-    "import sys, cpu_torchvision; from transformers import pipeline; "
+    "import sys, models.torchvision_cpu; from transformers import pipeline; "
     "print(pipeline('image-classification', model=sys.argv[1])(sys.argv[2]))"
 )
-
 
 Contender = Callable[[str, int], Callable[[list[str]], list[str]]]  # (folder, batch size) -> (images -> labels)
 
 
 class Measurement(NamedTuple):
-    """One contender in a process of its own. images_per_s leaves loading out, peak_mib is the whole process."""
+    """One contender in a process of its own. images_per_s leaves loading out; peak_mib is the whole process's."""
 
     images_per_s: float
     peak_mib: float
     labels: list[str]
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_arguments(argv)
-    print(f"{len(args.images)} images, {os.cpu_count()} cores, {processor_name()}\n")
-    images = list(islice(cycle(args.images), args.count))
-    with tempfile.TemporaryDirectory() as scratch:
+def main(argv: list[str] | None = None) -> None:
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    with one_line_errors(parser), tempfile.TemporaryDirectory() as scratch:
+        images = find_images(args.images, args.count, args.repeats)
+        print(f"{len(images)} images, {describe_machine()}")
         if args.pretrained:
             in_own_process(prepare_model, args.pretrained, scratch)
-        folder = scratch if args.pretrained else args.model
-        compare_processes(folder, args.images[0], args.repeats)
-        compare_folders(folder, images, args.repeats)
-    return 0
+        elif not Path(args.model, "model.onnx").is_file():
+            raise UserError(f"--model {args.model} has no model.onnx; take a folder that train.py wrote")
+        folder = args.model or scratch
+        compare_processes(folder, images[0], args.repeats)
+        compare_folders(folder, list(islice(cycle(images), args.count)), args.repeats)
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__.splitlines()[0])
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m benchmarks.inference", description=__doc__.splitlines()[0])
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--pretrained", help="a Hugging Face checkpoint: a folder or a Hub id")
     source.add_argument("--model", help="a folder that train.py wrote; without safetensors the torch rows are left out")
-    parser.add_argument(
-        "--images", type=Path, default=ROOT / "examples", help="a folder of images (default: examples/)"
-    )
+    parser.add_argument("--images", type=Path, default=ROOT / "examples", help="folder of images (default: examples/)")
     parser.add_argument("--count", type=int, default=300, help="images to classify; fewer are repeated (default: 300)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, taking turns (default: 3)")
-    args = parser.parse_args(argv)
-    found = sorted(path for path in args.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    if not found or args.count < 1 or args.repeats < 1:
-        parser.error(f"--images {args.images} must hold .jpg or .png files, --count and --repeats be at least 1")
-    if args.model and not Path(args.model, "model.onnx").is_file():
-        parser.error(f"--model {args.model} has no model.onnx; take a folder that train.py wrote")
-    args.images = [str(path) for path in found[: args.count]]
-    return args
+    return parser
+
+
+def find_images(folder: Path, count: int, repeats: int) -> list[str]:
+    """At most `count` images. Raises UserError."""
+    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not images or count < 1 or repeats < 1:
+        raise UserError(f"--images {folder} must hold .jpg or .png files; --count and --repeats must be at least 1")
+    return [str(path) for path in images[:count]]
 
 
 def in_own_process(function: Callable, *arguments):
@@ -88,10 +90,11 @@ def in_own_process(function: Callable, *arguments):
 
 def prepare_model(pretrained: str, folder: str) -> None:
     """One folder for all contenders: safetensors and ONNX, and preprocessing that both sides understand."""
+    import models.torchvision_cpu  # noqa: F401  before transformers
+
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-    from export import export_onnx
-    from models import torchvision_cpu  # noqa: F401  before transformers
+    from models.export_onnx import export_onnx
 
     model = AutoModelForImageClassification.from_pretrained(pretrained)
     model.save_pretrained(folder)
@@ -106,31 +109,42 @@ def prepare_model(pretrained: str, folder: str) -> None:
 
 def compare_processes(folder: str, image: str, repeats: int) -> None:
     predict = [sys.executable, "predict.py", "--model", folder, "--image_path", image, "--precision"]
-    commands = (
-        {"transformers pipeline": [sys.executable, "-c", PIPELINE_COMMAND, folder, image]}
-        if has_torch_weights(folder)
-        else {}
-    )
-    commands |= {f"predict.py, {precision}": [*predict, precision] for precision in precisions(folder)}
-    runs = [[run_process(command) for command in commands.values()] for _ in range(repeats)]
-    print("one image, whole process          best s   median s   peak MiB")
-    for name, results in zip(commands, zip(*runs, strict=True), strict=True):
-        seconds, peaks = zip(*results, strict=True)
-        print(f"{name:<34}{min(seconds):>8.2f}{statistics.median(seconds):>11.2f}{max(peaks):>11.0f}")
-
-
-def run_process(command: list[str]) -> tuple[float, float]:
-    """Wall-clock seconds and the largest resident size in MiB."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"this command failed: {' '.join(command)}")
-    return seconds, usage.ru_maxrss / 1024
+    commands = {f"predict.py, {precision}": [*predict, precision] for precision in precisions(folder)}
+    if has_torch_weights(folder):
+        commands = {"transformers pipeline": [sys.executable, "-c", PIPELINE_COMMAND, folder, image], **commands}
+    runs = [[run_command(command) for command in commands.values()] for _ in range(repeats)]
+    rows = []
+    for name, usages in zip(commands, zip(*runs, strict=True), strict=True):
+        seconds = [usage.seconds for usage in usages]
+        peak_mib = max(usage.peak_mib for usage in usages)
+        rows.append([name, f"{min(seconds):.2f}", f"{statistics.median(seconds):.2f}", f"{peak_mib:.0f}"])
+    print("", *table(["one image, whole process", "best s", "median s", "peak MiB"], rows), sep="\n")
 
 
 def compare_folders(folder: str, images: list[str], repeats: int) -> None:
+    contenders = all_contenders(folder)
+    runs = [[in_own_process(measure, *pair, folder, images) for pair in contenders.values()] for _ in range(repeats)]
+    measured = dict(zip(contenders, zip(*runs, strict=True), strict=True))
+    reference = next(iter(measured.values()))
+    best = {name: max(result.images_per_s for result in results) for name, results in measured.items()}
+    rows = []
+    for name, results in measured.items():
+        times = f"{best[name] / max(result.images_per_s for result in reference):.1f}x"
+        median = statistics.median(result.images_per_s for result in results)
+        peak_mib = max(result.peak_mib for result in results)
+        same = agreement(reference[0].labels, results[0].labels)
+        rows.append([name, f"{best[name]:.0f}", times, f"{median:.0f}", f"{peak_mib:.0f}", same])
+    header = [f"{len(images)} images", "best images/s", "", "median", "peak MiB", "same label"]
+    print("", *table(header, rows), "", sep="\n")
+    for precision in precisions(folder):
+        whole = best[f"Classifier {precision}, batch {BATCH_SIZE}"]
+        model, decoding = best[f"its forward pass alone, {precision}"], best["decoding and resizing alone"]
+        slower, possible = min(model, decoding), 1 / (1 / model + 1 / decoding)
+        print(f"{precision}: {whole / slower:.0%} of the slower stage, {whole / possible:.0%} of possible")
+
+
+def all_contenders(folder: str) -> dict[str, tuple[Contender, int]]:
+    """Each with its batch size; the first is what the others are compared with."""
     contenders: dict[str, tuple[Contender, int]] = {}
     for batch in (1, 32) if has_torch_weights(folder) else ():
         contenders[f"transformers pipeline, batch {batch}"] = (pipeline_contender, batch)
@@ -138,25 +152,9 @@ def compare_folders(folder: str, images: list[str], repeats: int) -> None:
     for precision in precisions(folder):
         for batch in (1, BATCH_SIZE, 32):
             contenders[f"Classifier {precision}, batch {batch}"] = (partial(classifier_contender, precision), batch)
-        contenders[f"  its forward pass alone, {precision}"] = (partial(forward_contender, precision), BATCH_SIZE)
-    contenders["  decoding and resizing alone"] = (decoding_contender, BATCH_SIZE)
-    runs = [[in_own_process(measure, *one, folder, images) for one in contenders.values()] for _ in range(repeats)]
-    print(f"\n{f'{len(images)} images':<34}  best images/s   median   peak MiB   same label")
-    reference = max(run[0].images_per_s for run in runs)
-    for name, results in zip(contenders, zip(*runs, strict=True), strict=True):
-        best = max(result.images_per_s for result in results)
-        median = statistics.median(result.images_per_s for result in results)
-        peak_mib = max(result.peak_mib for result in results)
-        row = f"{name:<34}{best:>8.0f} {f'({best / reference:.1f}x)':<8}{median:>7.0f}{peak_mib:>11.0f}"
-        print(row + agreement(runs[0][0].labels, results[0].labels))
-    best = {name: max(run[i].images_per_s for run in runs) for i, name in enumerate(contenders)}
-    for precision in precisions(folder):
-        whole = best[f"Classifier {precision}, batch {BATCH_SIZE}"]
-        model, decoding = best[f"  its forward pass alone, {precision}"], best["  decoding and resizing alone"]
-        possible = 1 / (1 / model + 1 / decoding)
-        print(
-            f"{precision}: {whole / min(model, decoding):.0%} of the slower stage, {whole / possible:.0%} of possible"
-        )
+        contenders[f"its forward pass alone, {precision}"] = (partial(forward_contender, precision), BATCH_SIZE)
+    contenders["decoding and resizing alone"] = (decoding_contender, BATCH_SIZE)
+    return contenders
 
 
 def precisions(folder: str) -> list[str]:
@@ -169,7 +167,7 @@ def has_torch_weights(folder: str) -> bool:
 
 
 def agreement(expected: list[str], labels: list[str]) -> str:
-    return f"{sum(a == b for a, b in zip(expected, labels, strict=True)) / len(expected):>13.1%}" if labels else ""
+    return f"{sum(a == b for a, b in zip(expected, labels, strict=True)) / len(expected):.1%}" if labels else ""
 
 
 def measure(contender: Contender, batch_size: int, folder: str, images: list[str]) -> Measurement:
@@ -182,19 +180,19 @@ def measure(contender: Contender, batch_size: int, folder: str, images: list[str
 
 
 def pipeline_contender(folder: str, batch_size: int) -> Callable[[list[str]], list[str]]:
-    from transformers import pipeline
+    import models.torchvision_cpu  # noqa: F401  before transformers
 
-    from models import torchvision_cpu  # noqa: F401  before transformers
+    from transformers import pipeline
 
     classify = pipeline("image-classification", model=folder)
     return lambda images: [scores[0]["label"] for scores in classify(images, batch_size=batch_size)]
 
 
 def torch_contender(folder: str, batch_size: int) -> Callable[[list[str]], list[str]]:
+    import models.torchvision_cpu  # noqa: F401  before transformers
+
     import torch
     from transformers import AutoModelForImageClassification
-
-    from models import torchvision_cpu  # noqa: F401  before transformers
 
     size = json.loads(Path(folder, "preprocessor_config.json").read_text())["size"]
     model = AutoModelForImageClassification.from_pretrained(folder).eval().to(memory_format=torch.channels_last)
@@ -249,13 +247,5 @@ def on_all_workers(workers: int, work: Callable[[list[str]], None], images: list
     return []
 
 
-def processor_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor"
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

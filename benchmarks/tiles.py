@@ -4,10 +4,9 @@
 
 Recall: the share of the hand-cropped boxes that a found box covers with an intersection over union of at least 0.9.
 People cropped only some of the tiles of a page, so precision cannot be computed: look at the sheet, on which every box
-found is drawn (red), the hand-cropped ones inside it (green).
+found is drawn (red), the hand-cropped ones inside it (green). results/README.md has the figures.
 """
 
-import argparse
 import hashlib
 import json
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from app.errors import OneLineParser, one_line_errors
 from app.images import load_image
 from app.tiles import Page, find_products
 
@@ -26,39 +26,37 @@ Box = tuple[int, int, int, int]
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--input", type=Path, required=True, metavar="DIR", help="one folder of pages a category")
+    parser = OneLineParser(prog="python -m benchmarks.tiles", description=__doc__.splitlines()[0])
+    parser.add_argument("--input", type=Path, required=True, metavar="DIR", help="a folder of pages per category")
     parser.add_argument("--boxes", type=Path, required=True, metavar="FILE", help="JSON: page -> boxes")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help=f"draw the boxes of {PAGES_ON_SHEET} pages here")
     args = parser.parse_args(argv)
-    expected = {name: [tuple(one["box"]) for one in boxes] for name, boxes in read_json(args.boxes).items()}
-    names = sorted(path.relative_to(args.input).as_posix() for path in args.input.glob("*/*.jpg"))
-    pages, seconds = find_all(args.input, names)
-    report(expected, pages, len(names) / seconds)
-    if args.sheet:
-        shown = some_pages(names)
-        draw_sheet(args.input, shown, pages, expected).save(args.sheet, quality=55)
-        print(f"{sum(len(pages[name].tiles) for name in shown)} tiles on the {len(shown)} pages of {args.sheet}")
-
-
-def read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
+    with one_line_errors(parser):
+        boxes = json.loads(args.boxes.read_text(encoding="utf-8"))
+        expected = {name: [tuple(entry["box"]) for entry in entries] for name, entries in boxes.items()}
+        names = sorted(path.relative_to(args.input).as_posix() for path in args.input.glob("*/*.jpg"))
+        pages, seconds = find_all(args.input, names)
+        report(expected, pages, len(names) / seconds)
+        if args.sheet:
+            shown = some_pages(names)
+            draw_sheet(args.input, shown, pages, expected).save(args.sheet, quality=55)
+            print(f"{sum(len(pages[name].tiles) for name in shown)} tiles on the {len(shown)} pages of {args.sheet}")
 
 
 def find_all(root: Path, names: list[str]) -> tuple[dict[str, Page], float]:
-    """What is on each page, and the processor seconds of decoding and finding in this one process."""
+    """What is on each page, and the processor seconds that decoding and finding took in this process."""
     pages, start = {}, time.process_time()
     for name in names:
         pages[name] = find_products(load_image(root / name))
     return pages, time.process_time() - start
 
 
-def overlap(one: Box, other: Box) -> float:
+def overlap(first: Box, second: Box) -> float:
     """Intersection over union of two (x, y, width, height)."""
-    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
+    height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
     shared = max(0, width) * max(0, height)
-    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
+    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
 
 
 def report(expected: dict[str, list[Box]], pages: dict[str, Page], pages_per_second: float) -> None:
@@ -68,8 +66,8 @@ def report(expected: dict[str, list[Box]], pages: dict[str, Page], pages_per_sec
         for name, boxes in expected.items()
         for box in boxes
     }
-    found = sum(value >= MIN_OVERLAP for value in best.values())
-    print(f"recall {found / len(best):.4f}: {found} of {len(best)} boxes on {len(expected)} pages at IoU {MIN_OVERLAP}")
+    hits = sum(value >= MIN_OVERLAP for value in best.values())
+    print(f"recall {hits / len(best):.4f}: {hits} of {len(best)} boxes on {len(expected)} pages at IoU {MIN_OVERLAP}")
     for (name, box), value in best.items():
         if value < MIN_OVERLAP:
             print(f"  missed: {name} {box}, best overlap {value:.2f}")

@@ -8,22 +8,24 @@ The recipe: float32, each image decoded and transformed by torchvision on Pillow
 two alternate, so that a machine whose speed drifts slows both; the ratio is the median over the rounds.
 """
 
-import argparse
-import os
-import platform
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import models.torchvision_cpu  # noqa: F401  before transformers
 
 import torch
+from datasets import Dataset
 from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, ToTensor
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
+from app.errors import one_line_errors
+from benchmarks.processes import describe_machine
 from data_prep.pipeline.prepared import load_prepared
 from models.registry import build_model, normalization_of
+from training.arguments import Parser
 from training.augment.batch import batch_transforms
 from training.image_dataset import ImageDataset, cached_pixels, collate
 from training.trainer import ImageTrainer
@@ -31,10 +33,22 @@ from training.trainer import ImageTrainer
 WARM_UP_STEPS = 3
 
 
+@dataclass(frozen=True)
+class Options:
+    dataset: str = field(metadata={"help": "folder that a data_prep module wrote"})
+    label: str = field(default="articleType", metadata={"help": "label column"})
+    model: str = field(default="mobilenet_v2", metadata={"help": "name in models/registry.py"})
+    pretrained: str | None = field(default=None, metadata={"help": "local weights; default: from scratch"})
+    image_size: int = field(default=96, metadata={"help": "side in pixels"})
+    batch_size: int = field(default=64, metadata={"help": "images per step"})
+    steps: int = field(default=30, metadata={"help": "timed steps per round"})
+    rounds: int = field(default=3, metadata={"help": "rounds of both"})
+
+
 class StepClock(TrainerCallback):
     """Notes the time at the end of every step."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_step_end(self, *args, **kwargs) -> None:
@@ -46,50 +60,19 @@ class StepClock(TrainerCallback):
 
 
 def main(argv: list[str] | None = None) -> None:
-    options = parse(argv)
-    split = load_prepared(options.dataset, options.label, ["train"])["train"]
-    split = split.select(range(min(len(split), options.batch_size * (options.steps + WARM_UP_STEPS))))
+    parser = Parser(Options, prog="python -m benchmarks.train_throughput", description=__doc__.splitlines()[0])
+    options = Options(**vars(parser.parse_args(argv)))
     rounds = []
-    for number in range(options.rounds):
-        rounds.append((recipe_speed(split, options), project_speed(split, options)))
-        print(f"round {number + 1}: recipe {rounds[-1][0]:.0f}, train.py {rounds[-1][1]:.0f} images/s", flush=True)
+    with one_line_errors(parser):
+        split = load_prepared(options.dataset, options.label, ["train"])["train"]
+        split = split.select(range(min(len(split), options.batch_size * (options.steps + WARM_UP_STEPS))))
+        for number in range(options.rounds):
+            rounds.append((recipe_speed(split, options), project_speed(split, options)))
+            print(f"round {number + 1}: recipe {rounds[-1][0]:.0f}, train.py {rounds[-1][1]:.0f} images/s", flush=True)
     report(rounds, options)
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", required=True, help="folder that a data_prep module wrote")
-    parser.add_argument("--label", default="articleType", help="label column")
-    parser.add_argument("--model", default="mobilenet_v2", help="name in models/registry.py")
-    parser.add_argument("--pretrained", help="local weights; without them the model starts from scratch")
-    parser.add_argument("--image_size", type=int, default=96, help="side in pixels (default: 96)")
-    parser.add_argument("--batch_size", type=int, default=64, help="images a step (default: 64)")
-    parser.add_argument("--steps", type=int, default=30, help="timed steps a round (default: 30)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of both (default: 3)")
-    return parser.parse_args(argv)
-
-
-def new_model(split, options: argparse.Namespace):
-    labels = split.features[options.label].names
-    return build_model(options.model, labels, options.image_size, options.pretrained, not options.pretrained)
-
-
-def training_arguments(folder: str, options: argparse.Namespace, **more) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=folder,
-        per_device_train_batch_size=options.batch_size,
-        max_steps=options.steps + WARM_UP_STEPS,
-        remove_unused_columns=False,
-        use_cpu=not torch.accelerator.is_available(),
-        save_strategy="no",
-        disable_tqdm=True,
-        logging_strategy="no",
-        report_to="none",
-        **more,
-    )
-
-
-def recipe_speed(split, options: argparse.Namespace) -> float:
+def recipe_speed(split: Dataset, options: Options) -> float:
     """images/s of the transforms, collator and Trainer defaults of run_image_classification.py."""
     mean, std = normalization_of(options.pretrained)
     size = options.image_size
@@ -103,40 +86,57 @@ def recipe_speed(split, options: argparse.Namespace) -> float:
         labels = torch.tensor([row["label"] for row in rows])
         return {"pixel_values": torch.stack([row["pixel_values"] for row in rows]), "labels": labels}
 
-    return _speed(Trainer, split.with_transform(transform), stack, new_model(split, options), options)
+    images = {"train_dataset": split.with_transform(transform), "data_collator": stack}
+    return speed(Trainer, options, new_model(split, options), images, {})
 
 
-def project_speed(split, options: argparse.Namespace) -> float:
-    """images/s of train.py: decoded once, augmented by batches, channels_last, bfloat16."""
+def project_speed(split: Dataset, options: Options) -> float:
+    """images/s of train.py: decoded once, augmented in batches, channels_last, bfloat16."""
+    train_transform, eval_transform = batch_transforms("basic", *normalization_of(options.pretrained))
     with tempfile.TemporaryDirectory() as folder:
         pixels = cached_pixels(split, options.image_size, Path(folder))
-        images = ImageDataset(split, [options.label], pixels)
-        train_transform, eval_transform = batch_transforms("basic", *normalization_of(options.pretrained))
+        images = {
+            "train_dataset": ImageDataset(split, [options.label], pixels),
+            "data_collator": collate,
+            "train_transform": train_transform,
+            "eval_transform": eval_transform,
+        }
         model = new_model(split, options).to(memory_format=torch.channels_last)
-        more = {"train_transform": train_transform, "eval_transform": eval_transform}
-        return _speed(ImageTrainer, images, collate, model, options, more, bf16=True, optim="adamw_torch_fused")
+        return speed(ImageTrainer, options, model, images, {"bf16": True, "optim": "adamw_torch_fused"})
 
 
-def _speed(trainer_class, images, collator, model, options: argparse.Namespace, more: dict | None = None, **arguments):
+def new_model(split: Dataset, options: Options) -> PreTrainedModel:
+    labels = split.features[options.label].names
+    return build_model(options.model, labels, options.image_size, options.pretrained, not options.pretrained)
+
+
+def speed(
+    trainer_class: type[Trainer], options: Options, model: PreTrainedModel, images: dict, training: dict
+) -> float:
+    """images: what the trainer gets beside the model. training: what differs from the defaults of TrainingArguments."""
     clock = StepClock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_class(
-            model=model,
-            args=training_arguments(folder, options, **arguments),
-            train_dataset=images,
-            data_collator=collator,
-            callbacks=[clock],
-            **(more or {}),
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=options.batch_size,
+            max_steps=options.steps + WARM_UP_STEPS,
+            remove_unused_columns=False,
+            use_cpu=not torch.accelerator.is_available(),
+            save_strategy="no",
+            disable_tqdm=True,
+            logging_strategy="no",
+            report_to="none",
+            **training,
         )
-        trainer.train()
+        trainer_class(model=model, args=arguments, callbacks=[clock], **images).train()
     return clock.images_per_second(options.batch_size)
 
 
-def report(rounds: list[tuple[float, float]], options: argparse.Namespace) -> None:
+def report(rounds: list[tuple[float, float]], options: Options) -> None:
     recipe, project = (statistics.median(speeds) for speeds in zip(*rounds, strict=True))
     ratio = statistics.median(ours / theirs for theirs, ours in rounds)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} cores"
-    print(f"\n{options.model}, {options.image_size} px, batch {options.batch_size}, {device}, {platform.processor()}")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else describe_machine()
+    print(f"\n{options.model}, {options.image_size} px, batch {options.batch_size}, {device}")
     print(f"run_image_classification.py recipe  {recipe:6.0f} images/s")
     print(f"train.py                            {project:6.0f} images/s  ({ratio:.1f} times)")
 

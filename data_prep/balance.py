@@ -3,7 +3,7 @@
     python -m data_prep.balance data/kaggle_fashion --label articleType --strategy oversample --target 200 --describe
     python -m data_prep.balance data/kaggle_fashion --label articleType --strategy augment --target 200 --cap 1000
 
-Strategies: `none` copies the training split, `cap` keeps at most --cap images a class, `oversample` repeats images of
+Strategies: `none` copies the training split, `cap` keeps at most --cap images per class, `oversample` repeats images of
 small classes until each class has --target (default: as many as the largest), `augment` does the same with rotated,
 flipped and scaled copies, marked in the boolean column `augmented`. --cap also works with oversample and augment.
 A copy has the id ORIGINAL+NUMBER and the group of its original, so that cross-validation keeps them together.
@@ -18,41 +18,42 @@ import hashlib
 import random
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.pipeline.augmented_copies import CopyStore, CopyTask, StoredCopy, make_copies
-from data_prep.pipeline.build import PARTIAL_SUFFIX, apply_corrections, check_output, keep_only
-from data_prep.pipeline.card import read_card, table, write_card
-from data_prep.pipeline.command import add_common_arguments, clear_errors, options_from, print_summary
-from data_prep.pipeline.corrections import Outcome, read_corrections
-from data_prep.pipeline.description import class_section, count_section, group_section, make_report
-from data_prep.pipeline.images import open_split, split_key
-from data_prep.pipeline.schema import Options, Prepared, Report, Source
-from data_prep.pipeline.storage import LEAKS_NAME, REJECTED_NAME, publish, read_rows, write_rejected, write_staging
+from app.errors import UserError
+from data_prep.pipeline.augmented_copies import STORE_COLUMNS, CopyTask, StoredCopy, make_copies
+from data_prep.pipeline.card import table
+from data_prep.pipeline.command import clear_errors, dataset_parser, options_from
+from data_prep.pipeline.corrections import apply_corrections, read_corrections
+from data_prep.pipeline.dataset_writer import LEAKS_NAME, REJECTED_NAME, write_images, write_rejected
+from data_prep.pipeline.finished_work import FinishedWork
+from data_prep.pipeline.folders import check_output, new_folder
+from data_prep.pipeline.prepared import OWN_COLUMNS, PreparedDataset, open_prepared
+from data_prep.pipeline.report import describe_dataset, make_report, print_summary
+from data_prep.pipeline.schema import Options, Outcome, Prepared, Report, Source
 
 STRATEGIES = ("none", "oversample", "cap", "augment")
 RAISING = ("oversample", "augment")
 AUGMENTED = "augmented"
-OWN_COLUMNS = ("image", "id", "title", "group")
+COPIES_NAME = "copies.sqlite"
 GIGABYTE = 1e9
 
 
-@dataclass(slots=True)
-class Origin:
-    """The dataset that is balanced. names: all class names of each label column. rejected: what it left out."""
+@dataclass(slots=True, frozen=True)
+class Limits:
+    """What the classes are brought to: `target` images at least, `cap` at most, None for no such limit."""
 
-    folder: Path
-    card: Mapping
-    source: Source
-    names: dict[str, list[str]]
-    rejected: list[tuple[str, str]]
+    strategy: str
+    target: int | None
+    cap: int | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class Plan:
     """How to balance the column `label`. before, after: training images of each class."""
 
@@ -69,13 +70,14 @@ def main(argv: list[str] | None = None) -> None:
     with clear_errors(parser):
         dataset = args.dataset if args.dataset.name else args.dataset.resolve()
         args.output = args.output or dataset.with_name(f"{dataset.name}-{args.strategy}")
-        options = options_from(args, "data_prep.balance", argv)
+        options = options_from(args, parser, argv)
         if not args.describe:
-            check_output(options)
-        origin = open_origin(dataset, args.label)
-        check_limits(args.strategy, args.target, args.cap)
+            check_output(options.output, options.overwrite)
+        limits = Limits(args.strategy, args.target, args.cap)
+        check_limits(limits)
+        origin = open_prepared(dataset, args.label)
         prepared, outcome = load_rows(origin, options)
-        plan = make_plan(prepared, origin, args)
+        plan = make_plan(prepared, origin, limits)
         if args.describe:
             print("\n".join(describe_plan(plan)))
         else:
@@ -85,11 +87,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.balance", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    add_common_arguments(parser, "")
-    parser.set_defaults(output=None)
+    parser = dataset_parser("data_prep.balance", __doc__, None)
     parser.add_argument("dataset", type=Path, metavar="FOLDER", help="prepared dataset")
     parser.add_argument("--label", default="", metavar="COLUMN", help="label column; default: the card's first")
     parser.add_argument("--strategy", choices=STRATEGIES, required=True, help="see above")
@@ -99,71 +97,69 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check_limits(strategy: str, target: int | None, cap: int | None) -> None:
-    """Raises ValueError for limits that make no sense."""
+def check_limits(limits: Limits) -> None:
+    """Raises UserError for limits that make no sense."""
+    strategy, target, cap = limits.strategy, limits.target, limits.cap
     for name, value in (("--target", target), ("--cap", cap)):
         if value is not None and value < 1:
-            raise ValueError(f"{name} {value} must be at least 1")
+            raise UserError(f"{name} {value} must be at least 1")
     if strategy == "cap" and cap is None:
-        raise ValueError(
-            "--strategy cap needs --cap N; --describe with --strategy none shows how large the classes are"
-        )
+        raise UserError("--strategy cap needs --cap N; --describe with --strategy none shows how large the classes are")
     if target is not None and strategy not in RAISING:
-        raise ValueError(f"--target is for {' and '.join(RAISING)}; --strategy {strategy} adds no images")
+        raise UserError(f"--target is for {' and '.join(RAISING)}; --strategy {strategy} adds no images")
     if cap is not None and strategy == "none":
-        raise ValueError("--strategy none changes nothing; use --strategy cap with --cap")
+        raise UserError("--strategy none changes nothing; use --strategy cap with --cap")
     if target is not None and cap is not None and target > cap:
-        raise ValueError(f"--target {target} is more than --cap {cap}; no class can have both")
+        raise UserError(f"--target {target} is more than --cap {cap}; no class can have both")
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def open_origin(folder: Path, label: str) -> Origin:
-    """The dataset and its columns. Raises ValueError for a folder that is no prepared dataset, or an unknown column."""
-    card = read_card(folder)
-    columns = list(card["label_columns"])
-    if label and label not in columns:
-        raise ValueError(f"{folder} has no label column {label!r}; it has {', '.join(columns)}")
-    features = open_split(str(folder), "train", split_key(str(folder), "train")).features
-    names = {column: list(features[column].names) for column in columns}
-    source = Source(
-        name=str(card.get("pretty_name", folder.name)),
-        origin=str(card.get("source", "")),
-        license=str(card.get("license", "")),
+def source_of(origin: PreparedDataset, augments: bool) -> Source:
+    """What the card says about the balanced dataset; a column tells changed copies from originals."""
+    from datasets import Value
+
+    columns, features = origin.card["label_columns"], origin.split("train").features
+    own = {name: feature for name, feature in features.items() if name not in (*OWN_COLUMNS, *columns)}
+    return Source(
+        name=str(origin.card.get("pretty_name", origin.name)),
+        origin=str(origin.card["source"]),
+        license=str(origin.card["license"]),
         label_columns=columns,
-        stratify_by=label or columns[0],
-        features={name: feature for name, feature in features.items() if name not in (*OWN_COLUMNS, *columns)},
+        stratify_by=origin.label,
+        features={**own, AUGMENTED: Value("bool")} if augments else own,
     )
-    with open(folder / REJECTED_NAME, newline="", encoding="utf-8") as stream:
-        rejected = [(line["file"], line["reason"]) for line in csv.DictReader(stream)]
-    return Origin(folder, card, source, names, rejected)
 
 
-def load_rows(origin: Origin, options: Options) -> tuple[Prepared, Outcome | None]:
+def load_rows(origin: PreparedDataset, options: Options) -> tuple[Prepared, Outcome]:
     """All rows with their groups and splits as they are, after the corrections; the images are not read yet."""
-    rows = list(read_rows(origin.folder))
-    corrections = read_corrections(options.corrections, origin.source.label_columns) if options.corrections else []
-    prepared = Prepared(rows, [], [row.group for row in rows], [row.split for row in rows])
-    outcome = apply_corrections(prepared, corrections, origin.names, options.correct_test, origin.rejected)
-    return prepared, outcome if options.corrections else None
+    columns = origin.card["label_columns"]
+    corrections = read_corrections(options.corrections, columns)
+    rows = list(origin.rows())
+    with open(origin.folder / REJECTED_NAME, newline="", encoding="utf-8") as stream:
+        rejected = [(line["file"], line["reason"]) for line in csv.DictReader(stream)]
+    prepared = Prepared(rows, [], [row.group for row in rows], [row.split for row in rows], rejected)
+    return prepared, apply_corrections(prepared, corrections, names_of(origin), options.correct_test)
+
+
+def names_of(origin: PreparedDataset) -> dict[str, list[str]]:
+    """All classes of each label column."""
+    return {column: origin.class_names(column) for column in origin.card["label_columns"]}
 
 
 # --- planning --------------------------------------------------------------------------------------------------------
 
 
-def make_plan(prepared: Prepared, origin: Origin, args: argparse.Namespace) -> Plan:
+def make_plan(prepared: Prepared, origin: PreparedDataset, limits: Limits) -> Plan:
     """How many images each class will have."""
-    label = origin.source.stratify_by
-    counts = Counter(
-        row.labels[label] for row, split in zip(prepared.rows, prepared.splits, strict=True) if split == "train"
-    )
-    before = {name: counts[name] for name in origin.names[label]}
-    capped = {name: min(count, args.cap or count) for name, count in before.items()}
-    if args.strategy not in RAISING:
-        return Plan(args.strategy, label, before, capped)
-    target = args.target or max(capped.values())
-    return Plan(args.strategy, label, before, {name: max(n, target) if n else 0 for name, n in capped.items()})
+    members = train_members(prepared, origin.label)
+    before = {name: len(members.get(name, ())) for name in origin.class_names()}
+    after = {name: min(count, limits.cap or count) for name, count in before.items()}
+    if limits.strategy in RAISING:
+        target = limits.target or max(after.values())
+        after = {name: max(count, target) if count else 0 for name, count in after.items()}
+    return Plan(limits.strategy, origin.label, before, after)
 
 
 def describe_plan(plan: Plan) -> list[str]:
@@ -188,14 +184,14 @@ def describe_plan(plan: Plan) -> list[str]:
 
 
 def check_disk(folder: Path, plan: Plan, output: Path) -> None:
-    """Raises ValueError when the balanced dataset will clearly not fit."""
+    """Raises UserError when the balanced dataset will clearly not fit."""
     size = sum(path.stat().st_size for path in folder.glob("train/*.arrow"))
     growth = sum(plan.after.values()) / max(1, sum(plan.before.values()))
     needed = size * growth * (2 if plan.strategy == "augment" else 1)  # changed copies wait on the disk
     place = next(parent for parent in output.resolve().parents if parent.exists())
     free = shutil.disk_usage(place).free
     if needed > free:
-        raise ValueError(
+        raise UserError(
             f"{sum(plan.after.values()):,} training images need about {needed / GIGABYTE:.1f} GB while they are "
             f"written, {free / GIGABYTE:.1f} are free; lower --target or add --cap"
         )
@@ -204,27 +200,21 @@ def check_disk(folder: Path, plan: Plan, output: Path) -> None:
 # --- choosing rows ---------------------------------------------------------------------------------------------------
 
 
-def drop_capped(prepared: Prepared, origin: Origin, plan: Plan, seed: int) -> None:
+def drop_capped(prepared: Prepared, plan: Plan, seed: int) -> None:
     """Drop the rows above the cap; they go to rejected.csv."""
-    members = train_members(prepared, plan.label)
-    dropped: set[int] = set()
-    for name, indices in members.items():
-        wanted = min(plan.before[name], plan.after[name])
-        dropped.update(draw_order(prepared, indices, f"{seed}:cap:{name}")[wanted:])
-    for index in sorted(dropped):
-        row = prepared.rows[index]
-        origin.rejected.append(
-            (row.file, f"cap: {row.labels[plan.label]} keeps {plan.after[row.labels[plan.label]]} images")
-        )
-    keep_only(prepared, [index not in dropped for index in range(len(prepared.rows))])
+    dropped: dict[int, str] = {}
+    for name, indices in train_members(prepared, plan.label).items():
+        kept = min(plan.before[name], plan.after[name])
+        order = draw_order(prepared, indices, f"{seed}:cap:{name}")
+        dropped |= dict.fromkeys(order[kept:], f"cap: {name} keeps {plan.after[name]} images")
+    prepared.leave_out(dropped)
 
 
 def train_members(prepared: Prepared, label: str) -> dict[str, list[int]]:
     """Training rows of each class."""
     members = defaultdict(list)
-    for index, (row, split) in enumerate(zip(prepared.rows, prepared.splits, strict=True)):
-        if split == "train":
-            members[row.labels[label]].append(index)
+    for index in prepared.positions("train"):
+        members[prepared.rows[index].labels[label]].append(index)
     return dict(sorted(members.items()))
 
 
@@ -257,42 +247,39 @@ def draw_copies(prepared: Prepared, plan: Plan, seed: int) -> Iterator[tuple[int
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def write_balanced(origin: Origin, prepared: Prepared, outcome: Outcome | None, plan: Plan, options: Options) -> Report:
+def write_balanced(
+    origin: PreparedDataset, prepared: Prepared, outcome: Outcome, plan: Plan, options: Options
+) -> Report:
     """Write the balanced dataset, which appears under its name only when it is complete."""
-    partial = options.output.with_name(f".{options.output.name}{PARTIAL_SUFFIX}")
-    partial.mkdir(parents=True, exist_ok=True)
-    store = CopyStore.open(partial / "copies.sqlite")
-    try:
-        drop_capped(prepared, origin, plan, options.seed)
+    source = source_of(origin, augments=plan.strategy == "augment")
+    with (
+        new_folder(options.output, resumable=True) as folder,
+        closing(FinishedWork(folder.parent / COPIES_NAME, STORE_COLUMNS)) as store,
+    ):
+        drop_capped(prepared, plan, options.seed)
         progress = tqdm(prepared.rows, "reading images", unit="image", disable=None)
         prepared.sha256 = [hashlib.sha256(row.image.read()).digest() for row in progress]
-        add_copies(prepared, origin, plan, store, options)
-        report = make_report(prepared, origin.source, options, origin.rejected, 0, outcome)
-        report.remarks.insert(
-            0, f"Balanced from {origin.folder.resolve().name}, fingerprint {origin.card['fingerprint']}."
-        )
-        staging = write_staging(prepared, origin.source, origin.names, partial, report.fingerprint)
-    finally:
-        store.close()
-    write_rejected(staging / REJECTED_NAME, origin.rejected)
-    if (origin.folder / LEAKS_NAME).is_file():
-        shutil.copyfile(origin.folder / LEAKS_NAME, staging / LEAKS_NAME)
-    write_balance_card(staging, prepared, origin, plan, options, report)
-    publish(staging, options)
-    shutil.rmtree(partial)
+        add_copies(prepared, plan, store, options)
+        report = make_report(prepared, source, options, 0, outcome)
+        fingerprint = origin.card["fingerprint"]
+        report.remarks.insert(0, f"Balanced from {origin.name}, fingerprint {fingerprint}.")
+        write_images(folder, prepared, source, names_of(origin), report.fingerprint)
+        write_rejected(folder, prepared.rejected)
+        if (origin.folder / LEAKS_NAME).is_file():
+            shutil.copyfile(origin.folder / LEAKS_NAME, folder / LEAKS_NAME)
+        balance = {"balanced_from": fingerprint, "balance": {"strategy": plan.strategy, "label": plan.label}}
+        rows = [(name, plan.before[name], plan.after[name]) for name in plan.before]
+        section = {f"Balance: {plan.strategy}": table([f"{plan.label} in train", "before", "after"], rows)}
+        describe_dataset(folder, prepared, source, options, report, {**origin.card, **balance}, section)
     return report
 
 
-def add_copies(prepared: Prepared, origin: Origin, plan: Plan, store: CopyStore, options: Options) -> None:
+def add_copies(prepared: Prepared, plan: Plan, store: FinishedWork, options: Options) -> None:
     """Append the copies to the training rows."""
-    if plan.strategy == "augment":
-        import datasets
-
-        origin.source.features = {**origin.source.features, AUGMENTED: datasets.Value("bool")}
-        for row in prepared.rows:
-            row.extra.setdefault(AUGMENTED, False)
     copies = list(draw_copies(prepared, plan, options.seed))
     if plan.strategy == "augment":
+        for row in prepared.rows:
+            row.extra.setdefault(AUGMENTED, False)
         tasks = [
             CopyTask(identity, f"{prepared.sha256[index].hex()}|{identity}|{options.seed}", prepared.rows[index].image)
             for index, identity in copies
@@ -308,31 +295,6 @@ def add_copies(prepared: Prepared, origin: Origin, plan: Plan, store: CopyStore,
         prepared.sha256.append(sha256)
         prepared.groups.append(prepared.groups[index])
         prepared.splits.append("train")
-
-
-def write_balance_card(
-    folder: Path, prepared: Prepared, origin: Origin, plan: Plan, options: Options, report: Report
-) -> None:
-    """The card of the origin, taxonomy included, with the new counts and what was done."""
-    facts = {
-        **origin.card,
-        "fingerprint": report.fingerprint,
-        "seed": options.seed,
-        "command": options.command,
-        "splits": report.counts,
-        "balanced_from": origin.card["fingerprint"],
-        "balance": {"strategy": plan.strategy, "label": plan.label},
-    }
-    rows = [(name, plan.before[name], plan.after[name]) for name in plan.before]
-    sections = {
-        "Counts": count_section(report),
-        f"Balance: {plan.strategy}": table([f"{plan.label} in train", "before", "after"], rows),
-        "Left out": table(["reason", "images"], report.rejected.items()) if report.rejected else ["Nothing."],
-        "Duplicate groups": group_section(report, origin.source.drop_leaks),
-        "Remarks": [f"- {remark}" for remark in report.remarks],
-        **{f"Classes of {column}": class_section(prepared, column) for column in origin.source.label_columns},
-    }
-    write_card(folder, facts, sections)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,17 @@ images without colour, 818 groups of near-equal images, a jersey and a watch wit
 """
 
 import argparse
-import csv
-import os
 import shlex
-import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import astuple
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from app.errors import UserError
 from data_prep.checks.checkup import FINE, Checkup, Finding, Proposals, examine, open_dataset, plural
 from data_prep.checks.contact_sheet import draw_sheet
-from data_prep.checks.label_errors import Predictions, describe_errors, load_model, predict, read_out_of_fold
+from data_prep.checks.label_errors import Predictions, describe_errors, load_model, predict, read_held_out
 from data_prep.checks.leakage import describe_conflicts, describe_copies, describe_leaks, describe_price, find_copies
 from data_prep.checks.quality import (
     describe_classes,
@@ -34,12 +33,13 @@ from data_prep.checks.quality import (
     describe_sizes,
     describe_unreadable,
 )
-from data_prep.pipeline.build import PARTIAL_SUFFIX
 from data_prep.pipeline.card import table
-from data_prep.pipeline.command import available_cores, clear_errors
-from data_prep.pipeline.corrections import HEADER
+from data_prep.pipeline.command import available_cores, check_num_proc, clear_errors, command_parser
+from data_prep.pipeline.corrections import HEADER, Correction
 from data_prep.pipeline.facts import FactsCache
+from data_prep.pipeline.folders import check_output, new_folder
 from data_prep.pipeline.splits import SPLITS
+from data_prep.pipeline.tables import write_table
 
 REPORT_NAME, QUARANTINE_NAME, RELABEL_NAME = "report.md", "quarantine.csv", "relabel.csv"
 BOTH_NAME = "corrections.csv"
@@ -47,11 +47,34 @@ SUFFIX = "-doctor"
 SMALL_TILE = 90  # nine in a row
 
 
+@dataclass(frozen=True, slots=True)
+class DoctorOptions:
+    """What the command line asks for. label: empty for the card's first label column."""
+
+    dataset: Path
+    output: Path
+    label: str
+    model: Path | None
+    oof: Path | None
+    num_proc: int
+    overwrite: bool
+
+
 def main(argv: list[str] | None = None) -> None:
     """Check the command line, examine the dataset, write the report, say where it is."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.doctor", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    dataset = args.dataset if args.dataset.name else args.dataset.resolve()
+    args.output = args.output or dataset.with_name(dataset.name + SUFFIX)
+    options = DoctorOptions(**vars(args))
+    with clear_errors(parser):
+        check_options(options)
+        findings = write_report(options)
+        print_summary(findings, options.output)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = command_parser("data_prep.doctor", __doc__)
     parser.add_argument("dataset", type=Path, metavar="FOLDER", help="prepared dataset")
     parser.add_argument("--output", type=Path, metavar="DIR", help=f"report to write; default: FOLDER{SUFFIX}")
     parser.add_argument("--label", default="", metavar="COLUMN", help="label column; default: the card's first")
@@ -59,64 +82,43 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--oof", type=Path, metavar="FILE", help="out-of-fold predictions, Parquet")
     parser.add_argument("--num_proc", type=int, default=available_cores(), metavar="N", help="processes for checking")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing report")
-    args = parser.parse_args(argv)
-    with clear_errors(parser):
-        if args.num_proc < 1:
-            raise ValueError(f"--num_proc {args.num_proc} must be at least 1")
-        dataset = args.dataset if args.dataset.name else args.dataset.resolve()
-        output = args.output or dataset.with_name(dataset.name + SUFFIX)
-        check_output(output, args.dataset, args.overwrite)
-        findings = write_report(args, output)
-        print_summary(findings, output)
+    return parser
 
 
-def check_output(output: Path, dataset: Path, overwrite: bool) -> None:
-    """Refuse to write over something, before any work is done."""
-    if output.resolve().is_relative_to(dataset.resolve()):
-        raise ValueError(f"--output {output} is inside the dataset, which the doctor leaves as it is; choose another")
-    if not output.exists():
-        return
-    if not output.is_dir() or (any(output.iterdir()) and not (output / REPORT_NAME).is_file()):
-        raise ValueError(f"{output} exists and is not a report of the doctor; choose another --output")
-    if not overwrite:
-        raise ValueError(f"{output} exists; choose another --output or add --overwrite to replace it")
+def check_options(options: DoctorOptions) -> None:
+    """Raises UserError, before any work is done, for an output that must not be written over."""
+    check_num_proc(options.num_proc)
+    output = options.output
+    if output.resolve().is_relative_to(options.dataset.resolve()):
+        raise UserError(f"--output {output} is inside the dataset, which the doctor leaves as it is; choose another")
+    check_output(output, options.overwrite, marker=REPORT_NAME, kind="a report of the doctor")
 
 
-def write_report(args: argparse.Namespace, output: Path) -> list[Finding]:
+def write_report(options: DoctorOptions) -> list[Finding]:
     """Write the report, which appears under its name only when it is complete."""
-    partial = output.with_name(f".{output.name}{PARTIAL_SUFFIX}")
-    partial.mkdir(parents=True, exist_ok=True)
-    staging = partial / "report"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    cache = FactsCache(partial / "facts.sqlite")
-    try:
-        checkup, out_of_fold, predicted = look(args, cache)
-    finally:
-        cache.close()
-    proposals = Proposals()
-    findings = diagnose(checkup, proposals, out_of_fold, predicted)
-    write_sheets(staging, findings)
-    write_proposals(staging / QUARANTINE_NAME, proposals.quarantine.values())
-    write_proposals(staging / RELABEL_NAME, proposals.relabel.values())
-    (staging / REPORT_NAME).write_text(compose_page(checkup, findings, proposals, output), encoding="utf-8")
-    if output.exists():
-        shutil.rmtree(output)
-    os.replace(staging, output)
-    shutil.rmtree(partial)
+    with new_folder(options.output, resumable=True) as folder:
+        with closing(FactsCache(folder.parent / "facts.sqlite")) as cache:
+            checkup, out_of_fold, predicted = examine_all(options, cache)
+        proposals = Proposals()
+        findings = diagnose(checkup, proposals, out_of_fold, predicted)
+        write_sheets(folder, findings)
+        write_proposals(folder / QUARANTINE_NAME, proposals.quarantine)
+        write_proposals(folder / RELABEL_NAME, proposals.relabel)
+        page = compose_page(checkup, findings, proposals, options.output)
+        (folder / REPORT_NAME).write_text(page, encoding="utf-8")
     return findings
 
 
-def look(args: argparse.Namespace, cache: FactsCache) -> tuple[Checkup, Predictions | None, Predictions | None]:
-    """The images, the out-of-fold predictions and the model's; everything that may be wrong is opened first."""
-    card, column, rows = open_dataset(args.dataset, args.label)
-    out_of_fold = read_out_of_fold(args.oof, args.dataset, column, rows) if args.oof else None
-    classifier = load_model(args.model, column, rows) if args.model else None
-    checkup = examine(args.dataset, card, column, rows, args.num_proc, cache)
+def examine_all(options: DoctorOptions, cache: FactsCache) -> tuple[Checkup, Predictions | None, Predictions | None]:
+    """The images, the out-of-fold predictions and the model's; whatever may be wrong is opened first."""
+    card, column, rows = open_dataset(options.dataset, options.label)
+    held_out = read_held_out(options.oof, options.dataset, column, rows) if options.oof else None
+    classifier = load_model(options.model, column, rows) if options.model else None
+    checkup = examine(options.dataset, card, column, rows, options.num_proc, cache)
     return (
         checkup,
-        out_of_fold.of(checkup) if out_of_fold else None,
-        predict(classifier, args.model, checkup) if classifier else None,
+        held_out.of(checkup) if held_out else None,
+        predict(classifier, options.model, checkup) if classifier else None,
     )
 
 
@@ -162,12 +164,9 @@ def write_sheets(folder: Path, findings: Sequence[Finding]) -> None:
         draw_sheet(folder / finding.sheet, finding.title, finding.bands, **side)
 
 
-def write_proposals(path: Path, corrections) -> None:
+def write_proposals(path: Path, corrections: Mapping[str, Correction]) -> None:
     """A file that --corrections of every data_prep command reads."""
-    with open(path, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(HEADER)
-        writer.writerows(astuple(correction) for correction in sorted(corrections, key=lambda one: one.id))
+    write_table(path, HEADER, (astuple(correction) for _, correction in sorted(corrections.items())))
 
 
 def compose_page(checkup: Checkup, findings: Sequence[Finding], proposals: Proposals, output: Path) -> str:
@@ -194,8 +193,13 @@ def compose_page(checkup: Checkup, findings: Sequence[Finding], proposals: Propo
 
 def summary_lines(findings: Sequence[Finding]) -> list[str]:
     """A table of what needs attention, and one line for the rest."""
-    rows = [(f"[{one.title}](#{anchor(one.title)})", one.found, one.advice) for one in findings if one.advice != FINE]
-    fine = [f"{one.title[0].lower()}{one.title[1:]} ({one.found})" for one in findings if one.advice == FINE]
+    rows, fine = [], []
+    for finding in findings:
+        title = finding.title
+        if finding.advice == FINE:
+            fine.append(f"{title[0].lower()}{title[1:]} ({finding.found})")
+        else:
+            rows.append((f"[{title}](#{anchor(title)})", finding.found, finding.advice))
     return [*table(["", "found", "what to do"], rows), *(["", f"In order: {', '.join(fine)}."] if fine else [])]
 
 
@@ -208,8 +212,8 @@ def anchor(title: str) -> str:
 
 def proposal_lines(checkup: Checkup, proposals: Proposals, output: Path) -> list[str]:
     """What is in the two files and how to apply them."""
-    found = {QUARANTINE_NAME: proposals.quarantine, RELABEL_NAME: proposals.relabel}
-    files = [output / name for name, corrections in found.items() if corrections]
+    proposed = {QUARANTINE_NAME: proposals.quarantine, RELABEL_NAME: proposals.relabel}
+    files = [output / name for name, corrections in proposed.items() if corrections]
     if not files:
         return [f"Nothing is proposed: `{QUARANTINE_NAME}` and `{RELABEL_NAME}` are empty."]
     return [
@@ -236,13 +240,12 @@ def commands_to_apply(command: str, files: Sequence[Path], joined: Path) -> list
             old.append(word.removeprefix("--corrections="))
         elif word != "--overwrite":
             words.append(word)
-    first, *more = [*old, *map(str, files)]
-    lines = []
-    if more:
-        rest = "; ".join(f"tail -n +2 {shlex.quote(name)}" for name in more)
-        lines = [f"(cat {shlex.quote(first)}; {rest}) > {shlex.quote(str(joined))}"]
-        first = str(joined)
-    return [*lines, shlex.join([*words, "--overwrite", "--corrections", first])]
+    first, *others = [*old, *map(str, files)]
+    if not others:
+        return [shlex.join([*words, "--overwrite", "--corrections", first])]
+    tails = "; ".join(f"tail -n +2 {shlex.quote(name)}" for name in others)
+    join = f"(cat {shlex.quote(first)}; {tails}) > {shlex.quote(str(joined))}"
+    return [join, shlex.join([*words, "--overwrite", "--corrections", str(joined)])]
 
 
 def print_summary(findings: Sequence[Finding], output: Path) -> None:

@@ -8,11 +8,11 @@ The official test part stays the test split; validation is a tenth of the traini
 not hold a path separator. Images become PNG files. 70,000 of them take 40 s of processor time and 290 MB.
 """
 
-import argparse
 import contextlib
 import gzip
 import http.client
 import io
+import math
 import os
 import socket
 import struct
@@ -22,14 +22,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from data_prep.pipeline.build import check_output, write_dataset
-from data_prep.pipeline.command import add_common_arguments, clear_errors, options_from, print_summary
+from app.errors import UserError
+from data_prep.pipeline.build import write_dataset
+from data_prep.pipeline.command import dataset_command, dataset_parser
 from data_prep.pipeline.images import file_key
+from data_prep.pipeline.report import print_summary
 from data_prep.pipeline.schema import Options, Report, Row, Source
 
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -61,15 +62,9 @@ class IdxImage:
 
 def main(argv: list[str] | None = None) -> None:
     """Check the command line, get the files, write the dataset, say what was done."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.fashion_mnist", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    add_common_arguments(parser, "data/fashion_mnist")
+    parser = dataset_parser("data_prep.fashion_mnist", __doc__, "data/fashion_mnist")
     parser.add_argument("--input", type=Path, metavar="DIR", help="folder with the IDX files instead of the download")
-    args = parser.parse_args(argv)
-    with clear_errors(parser):
-        options = options_from(args, "data_prep.fashion_mnist", argv)
-        check_output(options)
+    with dataset_command(parser, argv) as (args, options):
         folder = args.input or download(args.output.parent)
         print_summary(prepare(folder, options))
 
@@ -79,19 +74,13 @@ def prepare(folder: Path, options: Options) -> Report:
     parts = find_parts(folder)
     for images, labels in parts.values():
         check_part(images, labels)
-    notes = [
-        "The official class T-shirt/top is called T-shirt; labels are numbered in alphabetical order.",
-        split_note(list(parts)),
-    ]
+    notes = ["The official class T-shirt/top is called T-shirt; labels are numbered in alphabetical order."]
+    if len(parts) == 2:
+        notes.append("The test split is the official one; validation is cut from the official training part.")
+    else:
+        notes.append(f"Only the {next(iter(parts))} part was given: all three splits are cut from it.")
     source = Source(name="Fashion-MNIST", origin=PAGE, license="mit", notes=notes)
     return write_dataset(read_rows(parts), source, options)
-
-
-def split_note(parts: list[str]) -> str:
-    """Where the splits come from."""
-    if len(parts) == 2:
-        return "The test split is the official one; validation is cut from the official training part."
-    return f"Only the {parts[0]} part was given: all three splits are cut from it."
 
 
 def download(folder: Path) -> Path:
@@ -107,7 +96,7 @@ def download(folder: Path) -> Path:
             FashionMNIST(root=str(folder), download=True)
     except (RuntimeError, OSError, EOFError, ValueError, http.client.HTTPException) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise ValueError(
+        raise UserError(
             f"Fashion-MNIST cannot be downloaded to {folder / 'FashionMNIST'} ({reason}): check the network, or get "
             f"the four .gz files of {PAGE} and pass their folder with --input"
         ) from error
@@ -117,18 +106,18 @@ def download(folder: Path) -> Path:
 
 
 def find_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """(images, labels) by part. Raises ValueError when there is no part or half of one."""
+    """(images, labels) by part. Raises UserError for a folder without a whole part."""
     if not folder.is_dir():
-        raise ValueError(f"no folder {folder}")
+        raise UserError(f"no folder {folder}")
     parts = {}
     for part in PARTS:
         images, labels = (find_file(folder, f"{part}-{name}") for name in ("images-idx3-ubyte", "labels-idx1-ubyte"))
         if bool(images) != bool(labels):
-            raise ValueError(f"{folder} has only the {'images' if images else 'labels'} of the {part} part")
+            raise UserError(f"{folder} has only the {'images' if images else 'labels'} of the {part} part")
         if images:
             parts[part] = images, labels
     if not parts:
-        raise ValueError(f"{folder} has no t10k-images-idx3-ubyte or train-images-idx3-ubyte, with or without .gz")
+        raise UserError(f"{folder} has no t10k-images-idx3-ubyte or train-images-idx3-ubyte, with or without .gz")
     return parts
 
 
@@ -159,63 +148,50 @@ def read_rows(parts: dict[str, tuple[Path, Path]]) -> Iterator[Row]:
 
 
 def check_part(images: Path, labels: Path) -> None:
-    """Raises ValueError unless both files are whole and have as many entries as each other."""
+    """Raises UserError unless both files are whole and have the same number of entries."""
     counts = [len(read_images(str(images), file_key(str(images)))), len(read_labels(labels))]
     if counts[0] != counts[1]:
-        raise ValueError(f"{images} has {counts[0]:,} images but {labels} has {counts[1]:,} labels; get both again")
+        raise UserError(f"{images} has {counts[0]:,} images but {labels} has {counts[1]:,} labels; get both again")
 
 
 @lru_cache(maxsize=2)
 def read_images(path: str, key: str) -> np.ndarray:
-    """(count, 28, 28) uint8. A file that is not gzipped stays on disk. `key` changes when the file does."""
-    count, height, width = read_header(path, IMAGE_MAGIC, 3)
-    if (height, width) != (SIDE, SIDE):
-        raise ValueError(f"{path} holds images of {width}x{height} pixels; Fashion-MNIST has {SIDE}x{SIDE}")
-    return read_values(path, 16, (count, height, width))
+    """(count, 28, 28) uint8. `key` changes when the file does."""
+    return read_idx(path, IMAGE_MAGIC, (SIDE, SIDE))
 
 
 def read_labels(path: Path) -> list[int]:
     """Class numbers."""
-    return read_values(str(path), 8, read_header(str(path), LABEL_MAGIC, 1)).tolist()
+    return read_idx(str(path), LABEL_MAGIC, ()).tolist()
 
 
-def read_header(path: str, magic: int, dimensions: int) -> tuple[int, ...]:
-    """The sizes that an IDX file states."""
-    with clear_idx_errors(path), open_idx(path) as stream:
-        start = stream.read(4 + 4 * dimensions)
-    if len(start) < 4 + 4 * dimensions:
-        raise ValueError(f"{path} is truncated: it ends within its header; get it again")
-    found, *sizes = struct.unpack(f">{1 + dimensions}I", start)
-    if found != magic:
-        raise ValueError(
-            f"{path} is not an IDX file of this kind: it starts with {found:#010x} instead of {magic:#010x}"
-        )
-    if not 0 < sizes[0] <= MAX_IMAGES:
-        raise ValueError(f"{path} states {sizes[0]:,} entries; 1 to {MAX_IMAGES:,} are read")
-    return tuple(sizes)
-
-
-def read_values(path: str, offset: int, shape: tuple[int, ...]) -> np.ndarray:
-    """The bytes behind the header, as many as it states, neither fewer nor more."""
-    size = offset + int(np.prod(shape))
-    with clear_idx_errors(path), open_idx(path) as stream:
-        if path.endswith(".gz"):
-            data = stream.read(size + 1)  # what a gzip bomb has beyond is never unpacked
-            found = len(data)
-        else:
-            found = os.fstat(stream.fileno()).st_size
-    if found < size:
-        raise ValueError(f"{path} is truncated: {found:,} bytes instead of {size:,}; get it again")
-    if found > size:
-        raise ValueError(f"{path} is damaged: it goes on after the {size:,} bytes that its header states; get it again")
-    if path.endswith(".gz"):
-        return np.frombuffer(data, np.uint8, offset=offset).reshape(shape)
-    return np.memmap(path, np.uint8, "r", offset, shape)
-
-
-def open_idx(path: str) -> BinaryIO:
-    """The unpacked bytes of a file."""
-    return gzip.open(path) if path.endswith(".gz") else open(path, "rb")
+def read_idx(path: str, magic: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The entries of an IDX file, each of `shape`, as uint8. A file that is not gzipped stays on disk."""
+    offset = 8 + 4 * len(shape)
+    packed = path.endswith(".gz")
+    with clear_idx_errors(path), gzip.open(path) if packed else open(path, "rb") as stream:
+        header = stream.read(offset)
+        if len(header) < offset:
+            raise UserError(f"{path} is truncated: it ends within its header; get it again")
+        start, count, *sides = struct.unpack(f">{offset // 4}I", header)
+        if start != magic:
+            raise UserError(
+                f"{path} is not an IDX file of this kind: it starts with {start:#010x} instead of {magic:#010x}"
+            )
+        if not 0 < count <= MAX_IMAGES:
+            raise UserError(f"{path} states {count:,} entries; 1 to {MAX_IMAGES:,} are read")
+        if tuple(sides) != shape:
+            raise UserError(f"{path} holds images of {sides[1]}x{sides[0]} pixels; Fashion-MNIST has {SIDE}x{SIDE}")
+        size = offset + count * math.prod(shape)
+        data = stream.read(size - offset + 1) if packed else b""  # what a gzip bomb has beyond is never unpacked
+        length = offset + len(data) if packed else os.fstat(stream.fileno()).st_size
+    if length < size:
+        raise UserError(f"{path} is truncated: {length:,} bytes instead of {size:,}; get it again")
+    if length > size:
+        raise UserError(f"{path} is damaged: it goes on after the {size:,} bytes that its header states; get it again")
+    if packed:
+        return np.frombuffer(data, np.uint8).reshape(count, *shape)
+    return np.memmap(path, np.uint8, "r", offset, (count, *shape))
 
 
 @contextlib.contextmanager
@@ -224,9 +200,9 @@ def clear_idx_errors(path: str) -> Iterator[None]:
     try:
         yield
     except EOFError as error:
-        raise ValueError(f"{path} is truncated: the gzip stream has no end; get it again") from error
+        raise UserError(f"{path} is truncated: the gzip stream has no end; get it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged: {error}; get it again") from error
+        raise UserError(f"{path} is damaged: {error}; get it again") from error
 
 
 if __name__ == "__main__":

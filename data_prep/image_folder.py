@@ -1,4 +1,4 @@
-"""Prepare your own catalogue: one folder a class, with or without train/validation/test above, or a CSV table.
+"""Prepare your own catalog: one folder per class, with or without train/validation/test above, or a CSV table.
 
 python -m data_prep.image_folder --input clothing --output data/clothing
 python -m data_prep.image_folder --csv catalogue.csv --image_column file --label_column category --output data/mine
@@ -6,8 +6,8 @@ python -m data_prep.image_folder --csv catalogue.csv --input photos --image_colu
     --title_column name --group_column person --split_column part --output data/mine
 
 Folders: DIR/hat/1.jpg or DIR/train/hat/1.jpg (train, validation, val, valid, dev, test); deeper files belong to the
-same class. The id of an image is its path. File names are no titles: hat/1.jpg and shoes/1.jpg are different products.
-CSV: paths are relative to --input or else to the folder of the table; nothing outside of it is read, no URL either.
+same class. The id of an image is its path. File names are not titles: hat/1.jpg and shoes/1.jpg are different products.
+CSV: paths are relative to --input or else to the table's folder; nothing outside of it is read, and no URL.
 
 Given splits are kept as they are. A validation or test split that the input lacks is cut from train, by groups of
 duplicates (--given_splits_only leaves it empty). Duplicates across given splits are counted and listed in leaks.csv;
@@ -21,14 +21,16 @@ import argparse
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 
-from data_prep.pipeline.build import check_output, write_dataset
-from data_prep.pipeline.command import add_common_arguments, clear_errors, options_from, print_summary
+from app.errors import UserError
+from data_prep.pipeline.build import write_dataset
+from data_prep.pipeline.command import dataset_command, dataset_parser
 from data_prep.pipeline.images import FileImage
-from data_prep.pipeline.schema import Options, Report, Row, Source
+from data_prep.pipeline.report import print_summary
+from data_prep.pipeline.schema import Row, Source
 from data_prep.pipeline.tables import Line, find_encoding, read_table
 
 SPLIT_NAMES = {
@@ -43,58 +45,46 @@ SPLIT_NAMES = {
 }
 SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 MAX_NAME_LENGTH = 1000
-CSV_OPTIONS = ("image_column", "label_column", "id_column", "title_column", "split_column", "group_column", "encoding")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class Columns:
-    """Which column of the table holds what; empty names are columns that the table does not have."""
+    """The name of each column of the table, empty for one that it does not have. help: of its option."""
 
-    image: str
-    label: str
-    id: str = ""
-    title: str = ""
-    split: str = ""
-    group: str = ""
-
-    def needed(self) -> list[str]:
-        return [name for name in (self.image, self.label, self.id, self.title, self.split, self.group) if name]
-
-
-@dataclass(slots=True)
-class Walk:
-    """What was met on the way through the folders, beside images."""
-
-    hidden: int = 0
-    nested: int = 0
-    images: Counter = field(default_factory=Counter)  # class folder -> files
-    unreadable: list[OSError] = field(default_factory=list)
+    image: str = field(metadata={"help": "column of the CSV with the path of the image"})
+    label: str = field(metadata={"help": "column with the class"})
+    id: str = field(metadata={"help": "column with a unique id (default: the path)"})
+    title: str = field(metadata={"help": "column with the title; equal titles stay together"})
+    group: str = field(metadata={"help": "rows with an equal value (a person, ...) stay together"})
+    split: str = field(metadata={"help": "column with train, validation or test"})
 
 
 def main(argv: list[str] | None = None) -> None:
     """Check the command line, find the images, write the dataset, say what was done."""
     parser = make_parser()
-    args = parser.parse_args(argv)
-    with clear_errors(parser):
+    with dataset_command(parser, argv) as (args, options):
         check_arguments(args)
-        options = options_from(args, "data_prep.image_folder", argv)
-        check_output(options)
         root = args.input or args.csv.parent
-        notes: list[str] = []
         if args.csv:
-            rows = rows_of_table(args.csv, root, columns_from(args), args.encoding or "", notes)
+            columns = Columns(**{column.name: getattr(args, f"{column.name}_column") for column in fields(Columns)})
+            rows, notes = read_catalog(args.csv, root, columns, args.encoding)
         else:
-            rows = rows_of_folder(root, args.layout, notes)
-        print_summary(prepare(rows, root, notes, args, options))
+            rows, notes = read_folder(root, args.layout)
+        source = Source(
+            name=(args.csv.stem if args.csv else "") or root.resolve().name,
+            origin=f"{'table ' + args.csv.name if args.csv else 'folder ' + root.resolve().name} of the user",
+            license=args.license,
+            drop_leaks=args.drop_leaks,
+            cut_missing_splits=not args.given_splits_only,
+            notes=[*notes, *split_notes(rows, args.given_splits_only)],
+        )
+        print_summary(write_dataset(rows, source, options))
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.image_folder", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    add_common_arguments(parser, "data/image_folder")
-    parser.add_argument("--input", type=Path, metavar="DIR", help="one folder a class; with --csv: root of the paths")
+    parser = dataset_parser("data_prep.image_folder", __doc__, "data/image_folder")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="one folder per class; with --csv: root of the paths")
     parser.add_argument(
         "--layout",
         choices=["auto", "classes", "splits"],
@@ -102,13 +92,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="what the folders in DIR are; auto: splits if they are called so",
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="a table instead of class folders")
-    parser.add_argument("--image_column", metavar="NAME", help="column of the CSV with the path of the image")
-    parser.add_argument("--label_column", metavar="NAME", help="column with the class")
-    parser.add_argument("--id_column", metavar="NAME", help="column with a unique id (default: the path)")
-    parser.add_argument("--title_column", metavar="NAME", help="column with the title; equal titles stay together")
-    parser.add_argument("--group_column", metavar="NAME", help="rows with an equal value (a person, ...) stay together")
-    parser.add_argument("--split_column", metavar="NAME", help="column with train, validation or test")
-    parser.add_argument("--encoding", metavar="NAME", help="of the CSV (default: utf-8, utf-16 or cp1252)")
+    for column in fields(Columns):
+        parser.add_argument(f"--{column.name}_column", default="", metavar="NAME", help=column.metadata["help"])
+    parser.add_argument("--encoding", default="", metavar="NAME", help="of the CSV (default: utf-8, utf-16 or cp1252)")
     parser.add_argument("--given_splits_only", action="store_true", help="cut no split that the input lacks from train")
     parser.add_argument("--drop_leaks", action="store_true", help="leave out duplicates across given splits")
     parser.add_argument("--license", "--licence", default="unknown", metavar="NAME", help="of the images, for the card")
@@ -116,39 +102,19 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Raises ValueError for options that do not go together and for an input that is not there."""
+    """Raises UserError for options that do not go together and for an input that is not there."""
     if not (args.input or args.csv):
-        raise ValueError("nothing to prepare: give --input DIR (one folder a class) or --csv FILE")
-    given = [f"--{name}" for name in CSV_OPTIONS if getattr(args, name)]
+        raise UserError("nothing to prepare: give --input DIR (one folder per class) or --csv FILE")
+    csv_options = [*(f"{column.name}_column" for column in fields(Columns)), "encoding"]
+    given = [f"--{name}" for name in csv_options if getattr(args, name)]
     if given and not args.csv:
-        raise ValueError(f"{', '.join(given)}: only used together with --csv FILE")
+        raise UserError(f"{', '.join(given)}: only used together with --csv FILE")
     if args.csv and not (args.image_column and args.label_column):
-        raise ValueError("--csv needs --image_column and --label_column, the names of two columns of the table")
+        raise UserError("--csv needs --image_column and --label_column, the names of two columns of the table")
     if args.csv and args.layout != "auto":
-        raise ValueError(f"--layout {args.layout}: only used without --csv")
+        raise UserError(f"--layout {args.layout}: only used without --csv")
     if args.input and not args.input.is_dir():
-        raise ValueError(f"no folder {args.input}")
-
-
-def columns_from(args: argparse.Namespace) -> Columns:
-    """The columns that the command line names."""
-    names = (args.id_column, args.title_column, args.split_column, args.group_column)
-    return Columns(args.image_column, args.label_column, *(name or "" for name in names))
-
-
-def prepare(rows: Iterator[Row], root: Path, notes: list[str], args: argparse.Namespace, options: Options) -> Report:
-    """Write the dataset of `rows`, whose reading may add to `notes`."""
-    rows = list(rows)
-    notes += split_notes(rows, args.given_splits_only)
-    source = Source(
-        name=(args.csv.stem if args.csv else "") or root.resolve().name,
-        origin=f"{'table ' + args.csv.name if args.csv else 'folder ' + root.resolve().name} of the user",
-        license=args.license,
-        drop_leaks=args.drop_leaks,
-        cut_missing_splits=not args.given_splits_only,
-        notes=notes,
-    )
-    return write_dataset(rows, source, options)
+        raise UserError(f"no folder {args.input}")
 
 
 def split_notes(rows: Sequence[Row], given_only: bool) -> list[str]:
@@ -168,41 +134,49 @@ def split_notes(rows: Sequence[Row], given_only: bool) -> list[str]:
 # --- class folders ---------------------------------------------------------------------------------------------------
 
 
-def rows_of_folder(root: Path, layout: str, notes: list[str]) -> Iterator[Row]:
-    """A row for each file below `root`, in the order of their names, and for what cannot be used."""
+def read_folder(root: Path, layout: str) -> tuple[list[Row], list[str]]:
+    """A row for each file below `root`, in the order of their names, and for what cannot be used; remarks."""
     depth = 1 if has_splits(root, layout) else 0  # of the class folders
-    walk = Walk()
-    for folder, subfolders, files in os.walk(root, onerror=walk.unreadable.append):
+    rows: list[Row] = []
+    hidden = nested = 0
+    num_files: Counter = Counter()  # per class folder
+    errors: list[OSError] = []
+    for folder, subfolders, files in os.walk(root, onerror=errors.append):
         parts = PurePosixPath(Path(folder).relative_to(root).as_posix()).parts
-        walk.hidden += sum(map(is_hidden, subfolders + files))
+        hidden += sum(map(is_hidden, subfolders + files))
         subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
         links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
         subfolders[:] = [name for name in subfolders if name not in links]
-        for name in links:
-            yield Row(file=printable("/".join([*parts, name])), reject="link to a folder, not followed")
+        rows += [Row(printable("/".join([*parts, name])), reject="link to a folder, not followed") for name in links]
         if len(parts) == depth + 1:
-            walk.images[parts] = 0
+            num_files[parts] = 0
         for name in sorted(name for name in files if not is_hidden(name)):
-            walk.images[parts[: depth + 1]] += 1
-            walk.nested += len(parts) > depth + 1
-            yield row_of_file(root, parts, name, depth)
-    yield from dead_ends(root, walk, depth)
-    notes += walk_notes(walk)
+            num_files[parts[: depth + 1]] += 1
+            nested += len(parts) > depth + 1
+            rows.append(row_of_file(root, parts, name, depth))
+    notes = [f"Hidden files and folders passed over: {hidden}."] if hidden else []
+    if nested:
+        notes.append(f"Files in subfolders of their class folder: {nested}; the outer folder is the class.")
+    unreadable = {printable(Path(error.filename).relative_to(root).as_posix()): error.strerror for error in errors}
+    rows += [Row(name, reject=f"folder cannot be read: {reason}") for name, reason in unreadable.items()]
+    empty = [printable("/".join(parts)) for parts, count in num_files.items() if len(parts) == depth + 1 and not count]
+    rows += [Row(name, reject="empty class folder") for name in empty if name not in unreadable]
+    return rows, notes
 
 
 def has_splits(root: Path, layout: str) -> bool:
-    """Whether the folders in `root` are splits. Raises ValueError when only some of them look like it."""
+    """Whether the folders in `root` are splits. Raises UserError when only some of them look like it."""
     names = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name))
-    called_so = [name for name in names if name.casefold() in SPLIT_NAMES]
-    if layout == "splits" and not called_so:
-        raise ValueError(f"{root} has no folder called {', '.join(SPLIT_NAMES)}, so --layout splits finds nothing")
-    if layout == "auto" and 0 < len(called_so) < len(names):
-        others = [name for name in names if name not in called_so]
-        raise ValueError(
-            f"{root} has folders called like splits ({', '.join(called_so)}) and others ({', '.join(others)[:200]}): "
+    split_like = [name for name in names if name.casefold() in SPLIT_NAMES]
+    if layout == "splits" and not split_like:
+        raise UserError(f"{root} has no folder called {', '.join(SPLIT_NAMES)}, so --layout splits finds nothing")
+    if layout == "auto" and 0 < len(split_like) < len(names):
+        others = [name for name in names if name not in split_like]
+        raise UserError(
+            f"{root} has folders called like splits ({', '.join(split_like)}) and others ({', '.join(others)[:200]}): "
             "--layout splits leaves the others out, --layout classes makes each of them a class"
         )
-    return layout == "splits" or (layout == "auto" and bool(called_so))
+    return layout == "splits" or (layout == "auto" and bool(split_like))
 
 
 def row_of_file(root: Path, parts: Sequence[str], name: str, depth: int) -> Row:
@@ -217,29 +191,6 @@ def row_of_file(root: Path, parts: Sequence[str], name: str, depth: int) -> Row:
         return Row(file=file, reject="not in a folder of a split")
     labels = {"label": clean_label(parts[depth])}
     return Row(file=file, id=file, image=FileImage(str(root), file), labels=labels, split=split)
-
-
-def dead_ends(root: Path, walk: Walk, depth: int) -> Iterator[Row]:
-    """Rows for folders that gave nothing."""
-    unreadable = set()
-    for error in walk.unreadable:
-        name = printable(Path(error.filename).relative_to(root).as_posix())
-        unreadable.add(name)
-        yield Row(file=name, reject=f"folder cannot be read: {error.strerror}")
-    for parts, count in walk.images.items():
-        name = printable("/".join(parts))
-        if len(parts) == depth + 1 and not count and name not in unreadable:
-            yield Row(file=name, reject="empty class folder")
-
-
-def walk_notes(walk: Walk) -> list[str]:
-    """Remarks for the card."""
-    notes = []
-    if walk.hidden:
-        notes.append(f"Hidden files and folders passed over: {walk.hidden}.")
-    if walk.nested:
-        notes.append(f"Files in subfolders of their class folder: {walk.nested}; the outer folder is the class.")
-    return notes
 
 
 def clean_label(text: str) -> str:
@@ -260,13 +211,12 @@ def printable(name: str) -> str:
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def rows_of_table(path: Path, root: Path, columns: Columns, encoding: str, notes: list[str]) -> Iterator[Row]:
-    """A row for each line of the table, in its order."""
-    found = find_encoding(path, encoding)
-    if found == "cp1252" and not encoding:
-        notes.append(f"{path.name} is not UTF-8; it was read as Windows-1252 (--encoding names another).")
+def read_catalog(path: Path, root: Path, columns: Columns, encoding: str) -> tuple[list[Row], list[str]]:
+    """A row for each line of the table, in its order, and remarks for the card."""
+    used = find_encoding(path, encoding)
+    rows: list[Row] = []
     first_lines: dict[str, tuple[int, str]] = {}
-    for line in read_table(path, columns.needed(), found):
+    for line in read_table(path, [name for name in astuple(columns) if name], used):
         row = row_of_line(line, columns, root, path.name)
         if not columns.id and not row.reject:
             number, label = first_lines.setdefault(row.file, (line.number, row.labels["label"]))
@@ -274,7 +224,10 @@ def rows_of_table(path: Path, root: Path, columns: Columns, encoding: str, notes
                 row.reject = f"image listed with two labels: line {number} says {label!r} and is kept"
             elif number != line.number:
                 row.reject = f"image listed twice: line {number} is kept"
-        yield row
+        rows.append(row)
+    if used == "cp1252" and not encoding:
+        return rows, [f"{path.name} is not UTF-8; it was read as Windows-1252 (--encoding names another)."]
+    return rows, []
 
 
 def row_of_line(line: Line, columns: Columns, root: Path, table: str) -> Row:

@@ -15,20 +15,23 @@ images are left out and listed in rejected.csv. A product without a year is left
 python -m data_prep.kaggle_fashion --output data/kaggle_year --archive FILE.zip --split_by year --most_frequent 20
 """
 
-import argparse
 import csv
 import re
 import sys
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from data_prep.pipeline.build import check_output, write_dataset
-from data_prep.pipeline.command import add_common_arguments, clear_errors, options_from, print_summary
-from data_prep.pipeline.images import ZipImage, file_key, open_archive, read_zip_member
+from app.errors import UserError
+from app.images import ImageError
+from app.zip_archive import ZipError, open_zip
+from data_prep.pipeline.build import write_dataset
+from data_prep.pipeline.command import dataset_command, dataset_parser
+from data_prep.pipeline.images import ZipImage
 from data_prep.pipeline.kaggle_download import download_archive
+from data_prep.pipeline.report import print_summary
 from data_prep.pipeline.schema import Options, Report, Row, Source
+from data_prep.pipeline.tables import Line
 
 DATASET = "paramaggarwal/fashion-product-images-small"
 LEVELS = ("masterCategory", "subCategory", "articleType")
@@ -41,32 +44,29 @@ ID_PATTERN = "[0-9]{1,18}"
 
 def main(argv: list[str] | None = None) -> None:
     """Check the command line, get the archive, write the dataset, say what was done."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.kaggle_fashion", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    add_common_arguments(parser, "data/kaggle_fashion")
+    parser = dataset_parser("data_prep.kaggle_fashion", __doc__, "data/kaggle_fashion")
     parser.add_argument("--archive", type=Path, metavar="FILE", help="zip in Kaggle's layout instead of the download")
     parser.add_argument("--split_by", choices=["random", "year"], default="random", help="year: even train, odd test")
     parser.add_argument("--most_frequent", type=int, metavar="N", help="keep the N most frequent article types only")
-    args = parser.parse_args(argv)
-    with clear_errors(parser):
+    with dataset_command(parser, argv) as (args, options):
         if args.most_frequent is not None and args.most_frequent < 2:
-            raise ValueError(
-                f"--most_frequent {args.most_frequent} must be at least 2; leave it away to keep all types"
-            )
-        options = options_from(args, "data_prep.kaggle_fashion", argv)
-        check_output(options)
+            raise UserError(f"--most_frequent {args.most_frequent} must be at least 2; omit it to keep all types")
         archive = args.archive or download_archive(DATASET, args.output.parent)
         print_summary(prepare(archive, args.split_by, args.most_frequent, options))
 
 
 def prepare(archive: Path, split_by: str, most_frequent: int | None, options: Options) -> Report:
-    """Write the dataset of an archive in Kaggle's layout; of the article types only the most frequent, if so wished."""
-    table, images, notes = find_members(archive)
+    """Write the dataset of an archive in Kaggle's layout, with all article types or only the most frequent ones."""
+    table, images, copies = find_members(archive)
+    rows = read_rows(archive, table, images, split_by)
+    notes = [f"The archive holds the data {copies} times; {table} was read."] if copies > 1 else []
     notes += [
         f"An empty cell of a label column became the class {NOT_STATED}.",
         f"Splits by {'year: even years train, odd years test' if split_by == 'year' else 'seeded draw of groups'}.",
     ]
+    if most_frequent:
+        notes.append(f"Only the {most_frequent} article types with the most products.")
+        rows = keep_most_frequent(rows, most_frequent)
     source = Source(
         name="Fashion Product Images (Small)",
         origin=f"https://www.kaggle.com/datasets/{DATASET}",
@@ -76,38 +76,30 @@ def prepare(archive: Path, split_by: str, most_frequent: int | None, options: Op
         levels=LEVELS,
         notes=notes,
     )
-    rows = read_rows(archive, table, images, split_by)
-    if most_frequent:
-        notes.append(f"Only the {most_frequent} article types with the most products.")
-        rows = keep_most_frequent(rows, most_frequent)
     return write_dataset(rows, source, options)
 
 
-def find_members(archive: Path) -> tuple[str, dict[str, str], list[str]]:
-    """The name of styles.csv, `{file name: member}` of images/ beside it, and remarks for the card.
+def find_members(archive: Path) -> tuple[str, dict[str, str], int]:
+    """The name of styles.csv, `{file name: member}` of images/ beside it, and how often the archive holds the data.
 
     Kaggle's own zip holds everything twice, once below `myntradataset/`: the copy nearest to the top is read.
     """
     if not archive.is_file():
-        raise ValueError(f"no archive {archive}; give a zip file, or leave --archive away to download it from Kaggle")
+        raise UserError(f"no archive {archive}; give a zip file, or omit --archive to download it from Kaggle")
     try:
-        members = [
-            info.filename for info in open_archive(str(archive), file_key(str(archive))).infolist() if not info.is_dir()
-        ]
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive} is not a complete zip file ({error}); download it again") from error
+        members = [member.filename for member in open_zip(archive).members]
+    except ZipError as error:
+        raise UserError(f"{archive} is not a complete zip file ({error}); download it again") from error
     tables = [name for name in members if name.split("/")[-1] == "styles.csv"]
     if not tables:
-        raise ValueError(f"{archive} has no styles.csv; is it the archive of kaggle.com/datasets/{DATASET}?")
+        raise UserError(f"{archive} has no styles.csv; is it the archive of kaggle.com/datasets/{DATASET}?")
     table = min(tables, key=lambda name: (name.count("/"), name))
     folder = table.removesuffix("styles.csv") + "images/"
-    images = {name.removeprefix(folder): name for name in members if name.startswith(folder)}
-    notes = [f"The archive holds the data {len(tables)} times; {table} was read."] if len(tables) > 1 else []
-    return table, images, notes
+    return table, {name.removeprefix(folder): name for name in members if name.startswith(folder)}, len(tables)
 
 
 def read_rows(archive: Path, table: str, images: Mapping[str, str], split_by: str) -> Iterator[Row]:
-    """One row a line of the table or image without one, in the order of the product numbers."""
+    """One row per line of the table or image without one, in the order of the product numbers."""
     products = {}
     for name, member in images.items():
         match = re.fullmatch(rf"({ID_PATTERN})\.jpg", name)
@@ -115,27 +107,33 @@ def read_rows(archive: Path, table: str, images: Mapping[str, str], split_by: st
             products[match[1]] = member
         else:
             yield Row(file=member, reject="file name is not a product number with .jpg")
-    lines = list(parse_table(read_zip_member(str(archive), table, MAX_TABLE_BYTES), table))
-    known = {cells.get("id") for cells in lines}
+    try:
+        lines = list(parse_table(open_zip(archive).read(table, MAX_TABLE_BYTES), table))
+    except ImageError as error:
+        raise UserError(f"{table} in {archive} cannot be read: {error}") from error
+    known = {line.cells.get("id") for line in lines}
     for product in sorted(products.keys() - known):
         yield Row(file=products[product], reject="no line in styles.csv")
-    for cells in sorted(lines, key=lambda cells: cells.get("id", "").zfill(18)):
-        yield make_row(cells, products, str(archive), split_by)
+    for line in sorted(lines, key=lambda line: line.cells.get("id", "").zfill(18)):
+        if line.problem:
+            yield Row(file=f"{table}:{line.number}", reject=line.problem)
+        else:
+            yield make_row(line.cells, products, str(archive), split_by)
 
 
 def keep_most_frequent(rows: Iterable[Row], count: int) -> Iterator[Row]:
     """Reject the rows of all but the `count` article types with the most rows (ties: the first in the alphabet)."""
     rows = list(rows)
-    found = Counter(row.labels["articleType"] for row in rows if not row.reject)
-    kept = sorted(found, key=lambda name: (-found[name], name))[:count]
+    counts = Counter(row.labels["articleType"] for row in rows if not row.reject)
+    kept = sorted(counts, key=lambda name: (-counts[name], name))[:count]
     for row in rows:
         if not row.reject and row.labels["articleType"] not in kept:
             row.reject = f"rarer article type: {row.labels['articleType']}"
         yield row
 
 
-def parse_table(data: bytes, name: str) -> Iterator[dict[str, str]]:
-    """Cells of each line by column; `{"problem": ..., "line": ...}` for a line that is no product.
+def parse_table(data: bytes, name: str) -> Iterator[Line]:
+    """The lines below the header.
 
     The last column, the title, holds unquoted commas in the original: whatever follows the ninth comma belongs to it.
     """
@@ -147,36 +145,31 @@ def parse_table(data: bytes, name: str) -> Iterator[dict[str, str]]:
     header = [cell.strip() for cell in lines[0].split(",")]
     missing = [column for column in LABEL_COLUMNS + OTHER_COLUMNS if column not in header]
     if missing:
-        raise ValueError(
-            f"{name} lacks the columns {', '.join(missing)}; found: {', '.join(header)[:500] or 'nothing'}"
-        )
+        raise UserError(f"{name} lacks the columns {', '.join(missing)}; found: {', '.join(header)[:500] or 'nothing'}")
     for number, line in enumerate(lines[1:], start=2):
         if line.strip():
-            cells = parse_line(line, header)
-            yield {"problem": cells, "line": f"{name}:{number}"} if isinstance(cells, str) else cells
+            yield parse_line(line, number, header)
 
 
-def parse_line(line: str, header: list[str]) -> dict[str, str] | str:
+def parse_line(text: str, number: int, header: list[str]) -> Line:
     """Cells by column, or what is wrong with the line."""
     try:
-        cells = next(csv.reader([line]))
+        cells = next(csv.reader([text]))
     except csv.Error as error:
-        return f"not a line of a CSV file: {error}"
+        return Line(number, problem=f"not a line of a CSV file: {error}")
     if len(cells) > len(header):
-        cells = line.split(",", len(header) - 1)
+        cells = text.split(",", len(header) - 1)
     if len(cells) < len(header):
-        return f"too few cells in the line: {len(cells)} instead of {len(header)}"
+        return Line(number, problem=f"too few cells in the line: {len(cells)} instead of {len(header)}")
     # interned: forty thousand rows share a few hundred class names
-    named = {column: sys.intern(cell.strip()) for column, cell in zip(header, cells, strict=True)}
-    if not re.fullmatch(ID_PATTERN, named["id"]):
-        return f"id is not a number: {named['id'][:40]!r}"
-    return named
+    line = Line(number, {column: sys.intern(cell.strip()) for column, cell in zip(header, cells, strict=True)})
+    if not re.fullmatch(ID_PATTERN, line.cells["id"]):
+        return Line(number, problem=f"id is not a number: {line.cells['id'][:40]!r}")
+    return line
 
 
 def make_row(cells: Mapping[str, str], products: Mapping[str, str], archive: str, split_by: str) -> Row:
-    """The row of one line of the table."""
-    if "problem" in cells:
-        return Row(file=cells["line"], reject=cells["problem"])
+    """The row of one product."""
     product = cells["id"]
     if product not in products:
         return Row(file=f"images/{product}.jpg", reject="no image in the archive")

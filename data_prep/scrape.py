@@ -12,7 +12,7 @@ not taken and why. The same command goes on where it was stopped: addresses in s
 Whether you may use an image is yours to decide: robots.txt and opt-outs are obeyed, licences are only recorded.
 Most search engines forbid programs on their result pages; --search obeys them and then says so. A contact lets a
 site's owner write to you instead of blocking you. 400 photographs (256 px) of a local server with --delay 0: 400 saved,
-1.9 s of one core; on the web the pause of a second between two requests to a host decides.
+1.9 s on one core; on the web the pause of a second between two requests to a host sets the pace.
 """
 
 import argparse
@@ -20,14 +20,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tqdm import tqdm
 
+from app.errors import UserError
 from data_prep.pipeline import splits
 from data_prep.pipeline.build import label_problem
-from data_prep.pipeline.command import clear_errors
-from data_prep.pipeline.images import ImageFacts, check_image
+from data_prep.pipeline.command import clear_errors, command_parser
+from data_prep.pipeline.images import SUFFIXES, check_image
 from data_prep.scraping.addresses import (
     MAX_PAGE_BYTES,
     PROVIDERS,
@@ -42,32 +44,44 @@ from data_prep.scraping.collection import Collection
 from data_prep.scraping.fetch import Fetcher, Limits, parse_address
 from data_prep.scraping.public_network import FetchError
 
-SUFFIXES = {
-    "JPEG": ".jpg",
-    "MPO": ".jpg",
-    "PNG": ".png",
-    "WEBP": ".webp",
-    "GIF": ".gif",
-    "BMP": ".bmp",
-    "TIFF": ".tif",
-    "AVIF": ".avif",
-}
 MIN_PUBLIC_DELAY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeOptions:
+    """What the command line asks for, apart from the HTTP client's Limits. One of urls, page and search is given."""
+
+    output: Path
+    label: str
+    urls: Path | None
+    page: list[str] | None
+    selector: str | None
+    attribute: str
+    search: str | None
+    provider: str
+    license: str
+    contact: str
+    max_images: int
+    min_side: int
+    retry_rejected: bool
+    allow_private: bool
 
 
 def main(argv: list[str] | None = None) -> None:
     """Check the command line, take the images, say what was done."""
     parser = make_parser()
     args = parser.parse_args(argv)
+    options = ScrapeOptions(**{field.name: getattr(args, field.name) for field in fields(ScrapeOptions)})
+    limits = Limits(*args.timeouts, args.max_bytes, args.redirects, args.retries, args.delay)
     with clear_errors(parser):
-        check_options(args)
-        with closing(Fetcher(make_limits(args), args.contact, args.allow_private)) as fetcher:
-            candidates = find_candidates(args, fetcher)
-            with Collection(args.output) as collection:
-                done = collect(candidates, fetcher, collection, args)
-        print_summary(done, collection)
+        check_options(options, limits)
+        with closing(Fetcher(limits, options.contact, options.allow_private)) as fetcher:
+            candidates = find_candidates(options, fetcher)
+            with Collection(options.output) as collection:
+                outcomes = collect(candidates, fetcher, collection, options)
+        print_summary(outcomes, collection)
     if not collection.files:
-        cure = "; search engines forbid programs as they please, so give addresses with --urls" if args.search else ""
+        cure = "; search engines may forbid programs, so give addresses with --urls" if options.search else ""
         parser.exit(1, f"{parser.prog}: no image was taken; {collection.rejected_path} says why{cure}\n")
 
 
@@ -75,14 +89,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.scrape", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = command_parser("data_prep.scrape", __doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--urls", type=Path, metavar="FILE", help="one address a line, or CSV: url, label, licence")
+    source.add_argument("--urls", type=Path, metavar="FILE", help="one address per line, or CSV: url, label, licence")
     source.add_argument("--page", nargs="+", metavar="URL", help="web pages that show the images; needs --selector")
     source.add_argument("--search", metavar="WORDS", help="words for a search engine (needs icrawler)")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder with one folder a label")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder with one folder per label")
     parser.add_argument("--label", default="", help="class of the images; rows of a CSV may name their own")
     parser.add_argument("--selector", metavar="CSS", help='elements of --page, such as "li.product img"')
     parser.add_argument("--attribute", default="auto", metavar="NAME", help="of these elements: src, srcset, href, ...")
@@ -94,14 +106,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max_images", type=whole, default=0, metavar="N", help="stop when a label has N images")
     parser.add_argument("--min_side", type=whole, default=32, metavar="PX", help="smaller images are left out (32)")
     parser.add_argument("--retry_rejected", action="store_true", help="ask again for what rejected.csv calls final")
-    polite = parser.add_argument_group("politeness and limits")
-    polite.add_argument("--delay", type=seconds, default=1.0, metavar="S", help="between requests to a host (1)")
-    polite.add_argument(
+    politeness = parser.add_argument_group("politeness and limits")
+    politeness.add_argument("--delay", type=seconds, default=1.0, metavar="S", help="between requests to a host (1)")
+    politeness.add_argument(
         "--retries", type=whole, default=3, metavar="N", help="after 429, 5xx and broken connections (3)"
     )
-    polite.add_argument("--redirects", type=whole, default=5, metavar="N", help="followed a request (5)")
-    polite.add_argument("--max_bytes", type=whole, default=20_000_000, metavar="N", help="of an image (20,000,000)")
-    polite.add_argument(
+    politeness.add_argument("--redirects", type=whole, default=5, metavar="N", help="followed per request (5)")
+    politeness.add_argument("--max_bytes", type=whole, default=20_000_000, metavar="N", help="of an image (20,000,000)")
+    politeness.add_argument(
         "--timeouts",
         type=seconds,
         nargs=3,
@@ -109,7 +121,9 @@ def make_parser() -> argparse.ArgumentParser:
         metavar=("CONNECT", "READ", "TOTAL"),
         help="in seconds (10 15 60)",
     )
-    polite.add_argument("--allow_private", action="store_true", help="also localhost and private networks; for tests")
+    politeness.add_argument(
+        "--allow_private", action="store_true", help="also localhost and private networks; for tests"
+    )
     return parser
 
 
@@ -131,28 +145,23 @@ def seconds(text: str) -> float:
     return value
 
 
-def check_options(args: argparse.Namespace) -> None:
-    """Raises ValueError for options that do not go together."""
-    if bool(args.page) != bool(args.selector):
-        raise ValueError("--page and --selector need each other; an example: --selector 'li.product img'")
-    if args.selector:
-        check_selector(args.selector)
-    if not args.label and not args.urls:
-        raise ValueError("give the class of the images with --label NAME")
-    problem = folder_problem(args.label) if args.label else ""
+def check_options(options: ScrapeOptions, limits: Limits) -> None:
+    """Raises UserError for options that do not go together."""
+    if bool(options.page) != bool(options.selector):
+        raise UserError("--page and --selector need each other; an example: --selector 'li.product img'")
+    if options.selector:
+        check_selector(options.selector)
+    if not options.label and not options.urls:
+        raise UserError("give the class of the images with --label NAME")
+    problem = folder_problem(options.label) if options.label else ""
     if problem:
-        raise ValueError(f"--label: {problem}")
-    if args.delay < MIN_PUBLIC_DELAY_S and not args.allow_private:
-        raise ValueError(f"--delay {args.delay:g} is impolite; at least {MIN_PUBLIC_DELAY_S:g} s, better 1 s")
-    if not args.contact.isascii() or not args.contact.isprintable():
-        raise ValueError(f"--contact {args.contact!r} must be plain ASCII, such as you@example.com")
-    if args.output.exists() and not args.output.is_dir():
-        raise ValueError(f"--output {args.output} is a file; give a folder")
-
-
-def make_limits(args: argparse.Namespace) -> Limits:
-    connect, read, total = args.timeouts
-    return Limits(connect, read, total, args.max_bytes, args.redirects, args.retries, args.delay)
+        raise UserError(f"--label: {problem}")
+    if limits.delay_s < MIN_PUBLIC_DELAY_S and not options.allow_private:
+        raise UserError(f"--delay {limits.delay_s:g} is impolite; at least {MIN_PUBLIC_DELAY_S:g} s, better 1 s")
+    if not options.contact.isascii() or not options.contact.isprintable():
+        raise UserError(f"--contact {options.contact!r} must be plain ASCII, such as you@example.com")
+    if options.output.exists() and not options.output.is_dir():
+        raise UserError(f"--output {options.output} is a file; give a folder")
 
 
 def folder_problem(label: str) -> str:
@@ -169,19 +178,19 @@ def folder_problem(label: str) -> str:
 # --- taking images -------------------------------------------------------------------------------------------------
 
 
-def find_candidates(args: argparse.Namespace, fetcher: Fetcher) -> Iterable[Candidate]:
-    """The addresses that the command line asks for. Raises ValueError, before any work, for a list that is no list."""
-    if args.urls:
-        listed = read_list(args.urls)
+def find_candidates(options: ScrapeOptions, fetcher: Fetcher) -> Iterable[Candidate]:
+    """The addresses that the command line asks for. Raises UserError, before any work, for a list without any."""
+    if options.urls:
+        listed = read_list(options.urls)
         if not listed:
-            raise ValueError(f"--urls {args.urls} holds no address")
-        if not args.label and not any(candidate.label for candidate in listed):
-            raise ValueError("no address has a label; give --label NAME or a CSV with a column label")
+            raise UserError(f"--urls {options.urls} holds no address")
+        if not options.label and not any(candidate.label for candidate in listed):
+            raise UserError("no address has a label; give --label NAME or a CSV with a column label")
         return listed
-    if args.search:
-        load_provider(args.provider)
-        return search(args.search, args.provider, args.max_images or 100, fetcher)
-    return candidates_of_pages(args.page, args.selector, args.attribute, fetcher)
+    if options.search:
+        load_provider(options.provider)
+        return search(options.search, options.provider, options.max_images or 100, fetcher)
+    return candidates_of_pages(options.page, options.selector, options.attribute, fetcher)
 
 
 def candidates_of_pages(pages: list[str], selector: str, attribute: str, fetcher: Fetcher) -> Iterator[Candidate]:
@@ -195,57 +204,54 @@ def candidates_of_pages(pages: list[str], selector: str, attribute: str, fetcher
 
 
 def collect(
-    candidates: Iterable[Candidate], fetcher: Fetcher, collection: Collection, args: argparse.Namespace
+    candidates: Iterable[Candidate], fetcher: Fetcher, collection: Collection, options: ScrapeOptions
 ) -> Counter:
-    """Take what can be taken; counts of saved, duplicate, known and rejected addresses."""
-    done = Counter()
+    """Take what can be taken; counts of saved, duplicate, known, rejected and not needed addresses."""
+    outcomes = Counter()
     for candidate in tqdm(candidates, unit=" addresses", disable=None):
-        label = candidate.label or args.label
-        if args.max_images and collection.counts[label] >= args.max_images:
-            done["not needed"] += 1
-            continue
+        label = candidate.label or options.label
         problem = candidate.problem or folder_problem(label)
-        if problem:
-            done[collection.reject(candidate.address, problem, final=False)] += 1
+        if options.max_images and collection.counts[label] >= options.max_images:
+            outcomes["not needed"] += 1
+        elif problem:
+            outcomes[collection.reject(candidate.address, problem, final=False)] += 1
         else:
-            done[take(candidate, label, fetcher, collection, args)] += 1
-    return done
+            outcomes[take(candidate, label, fetcher, collection, options)] += 1
+    return outcomes
 
 
-def take(candidate: Candidate, label: str, fetcher: Fetcher, collection: Collection, args: argparse.Namespace) -> str:
-    """Fetch, check and save one image, or note why not."""
+def take(candidate: Candidate, label: str, fetcher: Fetcher, collection: Collection, options: ScrapeOptions) -> str:
+    """Fetch, check and save one image, or note why not; returns the outcome in a word."""
     address = candidate.address
     try:
         address = str(parse_address(address))
-        if collection.knows(address, args.retry_rejected):
+        if collection.knows(address, options.retry_rejected):
             return "known"
         data = fetcher.get(address).body
-        suffix = check_download(data, args.min_side)
+        suffix = check_download(data, options.min_side)
     except FetchError as error:
         return collection.reject(address, error.reason, final=error.retry == "never")
-    except ValueError as error:
-        return collection.reject(address, str(error), final=True)
-    return collection.save(address, candidate, label, candidate.license or args.license, data, suffix)
+    return collection.save(address, candidate, label, candidate.license or options.license, data, suffix)
 
 
 def check_download(data: bytes, min_side: int) -> str:
-    """The file suffix of a sound image, by its content. Raises ValueError with the reason for anything else."""
-    facts: ImageFacts = check_image(data)
+    """The file suffix of a sound image, by its content. Raises FetchError with the reason for anything else."""
+    facts = check_image(data)
     if facts.reason:
-        raise ValueError(facts.reason)
+        raise FetchError(facts.reason)
     if min(facts.width, facts.height) < min_side:
-        raise ValueError(f"too small: {facts.width}x{facts.height} pixels, --min_side is {min_side}")
+        raise FetchError(f"too small: {facts.width}x{facts.height} pixels, --min_side is {min_side}")
     if facts.is_blank:
-        raise ValueError("blank: one flat colour")
+        raise FetchError("blank: one flat colour")
     return SUFFIXES.get(facts.format, f".{facts.format.lower()}")
 
 
-def print_summary(done: Counter, collection: Collection) -> None:
+def print_summary(outcomes: Counter, collection: Collection) -> None:
     """What this run did, and what the folder holds."""
-    print(", ".join(f"{count:,} {what}" for what, count in done.most_common()) or "no addresses")
+    print(", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.most_common()) or "no addresses")
     for label, count in sorted(collection.counts.items()):
         print(f"  {label}: {count:,} images")
-    if done["rejected"]:
+    if outcomes["rejected"]:
         print(f"  not taken ({collection.rejected_path}):")
         for reason, count in collection.reasons.most_common(8):
             print(f"    {count:,} {reason}")

@@ -1,6 +1,10 @@
-"""Figures of a scored run: the classes it confuses, how far its confidence can be trusted, its surest mistakes."""
+"""Figures of a scored run: the classes it confuses, how far its confidence can be trusted, its surest mistakes.
+
+And of the automation scorecard: what can be published, and how right it is.
+"""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -58,7 +62,7 @@ def confusion_figure(predicted: np.ndarray, truth: np.ndarray, labels: list[str]
 def reliability_figure(result: dict) -> plt.Figure:
     """Accuracy against confidence in bins, over a histogram of the confidences."""
     bins = result["reliability"]
-    confidence, accuracy, rows = ([one[key] for one in bins] for key in ("confidence", "accuracy", "rows"))
+    confidence, accuracy, rows = ([filled[key] for filled in bins] for key in ("confidence", "accuracy", "rows"))
     figure, (upper, lower) = plt.subplots(2, figsize=(5.5, 6.5), height_ratios=[3, 1], sharex=True)
     upper.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="perfect")
     upper.plot(confidence, accuracy, marker="o", label=result["name"])
@@ -85,5 +89,31 @@ def mistakes_figure(probabilities: np.ndarray, truth: np.ndarray, labels: list[s
         title = f"is {labels[truth[row]]}\nsaid {labels[predicted[row]]}, {confidence[row]:.2f}"
         axes.set_title(title, fontsize=8)
     figure.suptitle("The surest mistakes")
+    figure.tight_layout()
+    return figure
+
+
+def automation_figure(shares: Sequence) -> plt.Figure:
+    """Published share and measured precision for each level and promise; shares: evaluation.automation.Share."""
+    levels, targets = ({getattr(share, name): None for share in shares} for name in ("level", "target"))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
+    width = 0.8 / len(targets)
+    for number, target in enumerate(targets):
+        of_target = [share for share in shares if share.target == target]
+        places = np.arange(len(levels)) + (number - (len(targets) - 1) / 2) * width
+        values = [share.published["value"] for share in of_target]
+        bars = left.bar(places, values, width * 0.9, label=f"{target:.0%} promised")
+        left.bar_label(bars, [f"{value:.0%}" for value in values], fontsize=8)
+        precision = np.array([share.precision["value"] for share in of_target], dtype=float)  # None becomes nan
+        ends = np.array([share.precision["interval"] for share in of_target], dtype=float).T
+        color = bars.patches[0].get_facecolor()
+        right.errorbar(places, precision, np.abs(ends - precision), fmt="o", color=color, capsize=3)
+        right.hlines([target] * len(levels), places - width / 2, places + width / 2, color=color, linestyle="--")
+    for axes, title in ((left, "published unseen"), (right, "measured precision (dashes: promised)")):
+        axes.set_xticks(range(len(levels)), levels)
+        axes.set_title(title)
+        axes.yaxis.set_major_formatter("{x:.0%}")
+    left.set(ylim=(0, 1.2), yticks=np.linspace(0, 1, 6))  # room for the legend, but no share above 100%
+    left.legend(fontsize=8, loc="upper center", ncols=len(targets))
     figure.tight_layout()
     return figure

@@ -1,4 +1,4 @@
-"""The project's metrics as `evaluate.Metric`s, so that nothing is downloaded to compute them.
+"""The scores of evaluation/scoring.py as an `evaluate.Metric`, so that nothing is downloaded to compute them.
 
 ClassificationMetrics().compute(predictions=logits, references=labels)
 # {"accuracy": …, "top5": …, "macro_f1": …}
@@ -7,9 +7,8 @@ ClassificationMetrics().compute(predictions=logits, references=labels)
 import datasets
 import evaluate
 import numpy as np
-from sklearn.metrics import f1_score
 
-TOP_K = 5
+from evaluation.scoring import score_once
 
 
 class ClassificationMetrics(evaluate.Metric):
@@ -29,11 +28,4 @@ class ClassificationMetrics(evaluate.Metric):
         )
 
     def _compute(self, predictions: list, references: list) -> dict[str, float]:
-        scores, references = np.asarray(predictions), np.asarray(references)
-        top_k = np.argpartition(-scores, min(TOP_K, scores.shape[1]) - 1, axis=1)[:, :TOP_K]
-        predicted = scores.argmax(axis=1)
-        return {
-            "accuracy": float((predicted == references).mean()),
-            "top5": float((top_k == references[:, None]).any(axis=1).mean()),
-            "macro_f1": float(f1_score(references, predicted, average="macro")),
-        }
+        return score_once(np.asarray(predictions), np.asarray(references))

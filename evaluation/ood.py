@@ -1,10 +1,10 @@
-"""Tell images of things that a model does not know: fit the score's weight and threshold, and measure how it does.
+"""Tell out-of-distribution images from known ones: fit the score's weight and threshold, and measure how it does.
 
-    detector, auroc = fit_unknown(validation, centres_of(training, validation), taxonomy)
+    detector, auroc = fit_unknown(validation, centers_of(training, validation), taxonomy)
 
 The score is the energy of the logits (Liu et al. 2020) plus the cosine distance of the embedding to the nearest class
 mean. How much the distance counts is decided by holding out whole categories: their labels lose logit and class mean,
-and their images then play the unknown ones. No model is trained again for it, so the embeddings have seen them.
+and their images then play the unknown ones. No model is trained again for this, so the embeddings have seen them.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from evaluation.predictions import SplitOutputs
 
 FALSE_ALARMS = 0.02  # share of known validation images that the threshold calls unknown
 WEIGHTS = (0.0, 5.0, 10.0, 20.0, 40.0)  # of the distance, in units of the energy
-# Held-out categories are products too. Against what is none, such as noise or a page of text, the distance is the
-# guard, so it counts as much as it can for this loss of the area under the ROC curve.
+# Held-out categories are products too. Against what is not a product, such as noise or a page of text, the distance is
+# the guard, so it counts as much as this loss of the area under the ROC curve allows.
 PRICE = 0.03
 FOLDS = 5
 RARE = 0.05  # categories with a smaller share of the images are held out; a large one would leave too little
@@ -29,7 +29,7 @@ ALWAYS_UNKNOWN = 0.5
 @dataclass(frozen=True, slots=True, eq=False)
 class Centers:
     """vectors: (classes, dim) float32, the mean embedding of each class, of length 1. labels: (classes,) their ids.
-    nearness: (rows, classes), the cosine of each held-out image to each mean."""
+    similarity: (rows, classes), the cosine of each held-out image to each mean."""
 
     vectors: np.ndarray
     labels: np.ndarray
@@ -43,7 +43,7 @@ def centers_of(training: SplitOutputs, held_out: SplitOutputs) -> Centers:
 
 
 def out_of_fold_centers(images: SplitOutputs, fold_of: np.ndarray) -> Centers:
-    """The means of all images; nearness is to those of the folds that an image is not in. fold_of: (rows,)."""
+    """The means of all images; similarity is to those of the folds that an image is not in. fold_of: (rows,)."""
     labels = np.unique(images.truth)
     similarity = np.empty((len(fold_of), len(labels)), dtype=np.float32)
     for fold in np.unique(fold_of):
@@ -54,7 +54,7 @@ def out_of_fold_centers(images: SplitOutputs, fold_of: np.ndarray) -> Centers:
 
 
 def class_means(embeddings: np.ndarray, truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(labels, dim) float32 of length 1; zeros for a label without images, which is near to nothing."""
+    """(labels, dim) float32 of length 1; zeros for a label without images, which is similar to nothing."""
     embeddings = normalized(embeddings)
     sums = [embeddings[truth == label].sum(axis=0) for label in labels]
     return normalized(np.stack(sums))
@@ -63,11 +63,11 @@ def class_means(embeddings: np.ndarray, truth: np.ndarray, labels: np.ndarray) -
 def fit_unknown(validation: SplitOutputs, centers: Centers | None, taxonomy: Taxonomy) -> tuple[UnknownDetector, float]:
     """A detector that calls FALSE_ALARMS of the validation images unknown, and its AUROC on held-out categories.
 
-    centres: None for a graph without embeddings.
+    centers: None for a graph without embeddings.
     """
     weights = WEIGHTS if centers is not None else (0.0,)
     quality = {weight: held_out_auroc(validation, centers, taxonomy, weight) for weight in weights}
-    weight = max(each for each in weights if not quality[each] < max(quality.values()) - PRICE)
+    weight = max(candidate for candidate in weights if not quality[candidate] < max(quality.values()) - PRICE)
     raw = raw_scores(validation.logits, None if weight == 0 else centers.similarity, weight)
     detector = UnknownDetector(
         method="energy" if weight == 0 else "centres",
@@ -81,7 +81,7 @@ def fit_unknown(validation: SplitOutputs, centers: Centers | None, taxonomy: Tax
 
 
 def raw_scores(logits: np.ndarray, similarity: np.ndarray | None, weight: float) -> np.ndarray:
-    """(rows,) float64, higher for stranger images."""
+    """(rows,) float64, the higher the further out of distribution."""
     return energy(logits) + (weight * (1 - similarity.max(axis=1)) if weight else 0)
 
 

@@ -1,21 +1,28 @@
-"""Run a classifier over the original images of a prepared dataset and keep what its graph gives.
+"""A classifier's outputs over the original images of a prepared dataset, as arrays.
 
-split = run_split(classifier, "data/kaggle_fashion", "validation")     # SplitOutputs(logits=…, truth=…, …)
-folds = read_out_of_fold(classifier, Path("runs/mine/oof.parquet"), "data/mine")
+validation = run_split(classifier, "data/kaggle_fashion", "validation")     # SplitOutputs(logits=…, truth=…, …)
+rows, truth = load_split(classifier, "data/kaggle_fashion", "test")
+probabilities, images_per_second = calibrated_probabilities(classifier, rows)
+images, fold_of = out_of_fold_outputs(classifier, Path("runs/cv/oof.parquet"), "data/mine")
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet
 from datasets import Dataset
 from datasets import Image as ImageFeature
 from tqdm import tqdm
 
-from app.classifier import Classifier, ImageError
+from app.classifier import Classifier
+from app.errors import UserError
+from app.images import ImageError
+from data_prep.pipeline.out_of_fold import read_out_of_fold
 from data_prep.pipeline.prepared import DatasetError, load_prepared
+
+SHOWN_CLASSES = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,86 +37,99 @@ class SplitOutputs:
 
 
 def run_split(classifier: Classifier, dataset: str | Path, split: str, rows: int | None = None) -> SplitOutputs:
-    """Run all rows, or so many spread evenly over the split. Raises ValueError for data that the model cannot read."""
-    encoded_images, truth = open_split(classifier, dataset, split)
-    chosen = spread(len(encoded_images), rows)
+    """Run all rows, or this many spread evenly over the split. Raises UserError for data that the model cannot read."""
+    images, truth = load_split(classifier, dataset, split)
+    chosen = spread(len(images), rows)
     outputs = [name for name in ("logits", "embeddings") if name in classifier.outputs]
-    results = classifier.run_many(encoded(encoded_images, chosen), outputs)
+    results = classifier.run_many(encoded(images, chosen), outputs)
     progress = tqdm(results, desc=split, total=len(chosen), unit=" images", disable=None)
     try:
-        columns = [np.stack(column) for column in zip(*progress, strict=True)]
+        logits, *embeddings = (np.stack(column) for column in zip(*progress, strict=True))
     except ImageError as error:
-        raise ValueError(f"the {split} split of {dataset}: {error}") from error
-    groups = np.asarray(encoded_images["group"])[chosen] if "group" in encoded_images.features else chosen.astype(str)
-    return SplitOutputs(columns[0], columns[1] if len(columns) > 1 else None, truth[chosen], groups)
+        raise UserError(f"the {split} split of {dataset}: {error}") from error
+    groups = np.asarray(images["group"])[chosen] if "group" in images.features else chosen.astype(str)
+    return SplitOutputs(logits, embeddings[0] if embeddings else None, truth[chosen], groups)
 
 
-def read_pixels(
-    classifier: Classifier, dataset: str | Path, split: str, rows: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the model reads of a split's images, (rows, 3, height, width) float32, and their label ids."""
-    encoded_images, truth = open_split(classifier, dataset, split)
-    chosen = spread(len(encoded_images), rows)
-    pixels = np.empty((len(chosen), 3, *classifier.image_size), dtype=np.float32)
-    for image, out in zip(encoded(encoded_images, chosen), pixels, strict=True):
-        classifier.read(image, out)
-    return pixels, truth[chosen]
+def calibrated_probabilities(classifier: Classifier, rows: Dataset) -> tuple[np.ndarray, float]:
+    """Probabilities (rows, labels) float64 in the model's order, and images/s from bytes to answer.
 
-
-def read_out_of_fold(classifier: Classifier, path: Path, dataset: str | Path) -> tuple[SplitOutputs, np.ndarray]:
-    """What train.py --folds wrote: about each image the logits of a model that never saw it, and its fold (rows,).
-
-    Embeddings are there only where all folds share the network that gives them. Raises ValueError for a file of
-    another kind or about other labels.
+    Raises UserError for an image that cannot be read: a prepared dataset has none.
     """
-    level = classifier.taxonomy.levels[-1]
+    probabilities = np.empty((len(rows), len(classifier.labels)))
+    start = time.perf_counter()
+    stream = classifier.stream_scores(encoded(rows, np.arange(len(rows))))
+    for number, scores in enumerate(tqdm(stream, total=len(rows), unit=" images", disable=None)):
+        if scores.error:
+            raise UserError(f"row {number} of the split: {scores.error}")
+        probabilities[number] = scores.probabilities
+    return probabilities, len(rows) / (time.perf_counter() - start)
+
+
+def read_pixels(classifier: Classifier, dataset: str | Path, split: str, rows: int) -> np.ndarray:
+    """What the model reads of a split's images, (rows, 3, height, width) float32."""
+    images, _ = load_split(classifier, dataset, split)
+    return np.stack([classifier.read(image) for image in encoded(images, spread(len(images), rows))])
+
+
+def out_of_fold_outputs(classifier: Classifier, path: Path, dataset: str | Path) -> tuple[SplitOutputs, np.ndarray]:
+    """What train.py --folds wrote: per image the logits of a model that never saw it, and its fold (rows,).
+
+    Raises UserError for a file of another kind or about other labels.
+    """
+    images, _ = load_split(classifier, dataset, "train")
+    names = images.features[classifier.taxonomy.levels[-1]].names
+    oof = read_out_of_fold(path, names)
+    if set(names) != set(classifier.labels) or not set(oof.labels) <= set(names):
+        raise UserError(f"--oof {path}, --dataset {dataset} and the model are not about the same labels")
+    logits = oof.logits[:, [names.index(label) for label in classifier.labels]]
+    truth = label_ids(classifier, oof.labels)
+    return SplitOutputs(logits, oof.embeddings, truth, np.asarray(oof.groups)), oof.fold_of
+
+
+def load_split(
+    classifier: Classifier, dataset: str | Path, split: str, label: str | None = None
+) -> tuple[Dataset, np.ndarray]:
+    """The rows of a split, images undecoded, and the ids of their true labels as the model counts them.
+
+    label: the column to compare with; None for the one that the model learned. Raises UserError.
+    """
+    learned = classifier.taxonomy.levels[-1]
+    label = label or learned
     try:
-        table = pyarrow.parquet.read_table(path)
-        names = load_prepared(str(dataset), level, ["train"])["train"].features[level].names
-        truth, logits = table["label"].to_pylist(), matrix_of(table["logits"])
-        groups, fold_of = np.asarray(table["group"].to_pylist()), table["fold"].to_numpy()
+        images = load_prepared(str(dataset), label, [split])[split]
     except DatasetError as error:
-        raise ValueError(f"{error}; the model tells the values of {level!r} apart") from error
-    except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
-        raise ValueError(f"--oof {path} is no oof.parquet of train.py --folds: {str(error).splitlines()[0]}") from error
-    if set(names) != set(classifier.labels) or logits.shape[1] != len(names) or not set(truth) <= set(names):
-        raise ValueError(f"--oof {path}, --dataset {dataset} and the model are not about the same labels")
-    number_of = {label: number for number, label in enumerate(classifier.labels)}
-    return SplitOutputs(
-        logits[:, [names.index(label) for label in classifier.labels]],
-        matrix_of(table["embeddings"]) if "embeddings" in table.column_names else None,
-        np.array([number_of[label] for label in truth]),
-        groups,
-    ), fold_of
+        raise DatasetError(f"{error}; the model tells the values of {learned!r} apart") from error
+    names = images.features[label].int2str(images[label])
+    unknown = sorted(set(names) - set(classifier.labels))
+    if unknown:
+        shown = ", ".join(unknown[:SHOWN_CLASSES])
+        raise UserError(f"the model does not know {len(unknown)} classes of {label}: {shown}")
+    return undecoded(images), label_ids(classifier, names)
 
 
-def matrix_of(column: pyarrow.ChunkedArray) -> np.ndarray:
-    """(rows, values) float32 of a column of lists that are equally long."""
-    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+def label_ids(classifier: Classifier, names: Sequence[str]) -> np.ndarray:
+    """(rows,) the ids of labels as the model counts them."""
+    id_of = {label: number for number, label in enumerate(classifier.labels)}
+    return np.array([id_of[name] for name in names])
 
 
-def open_split(classifier: Classifier, dataset: str | Path, split: str) -> tuple[Dataset, np.ndarray]:
-    """The rows of a split and their label ids as the model counts them. Raises ValueError."""
-    level = classifier.taxonomy.levels[-1]
-    try:
-        encoded_images = load_prepared(str(dataset), level, [split])[split]
-    except DatasetError as error:
-        raise ValueError(f"{error}; the model tells the values of {level!r} apart") from error
-    model_id = {label: i for i, label in enumerate(classifier.labels)}
-    names = encoded_images.features[level].names
-    strange = sorted({names[i] for i in encoded_images[level]} - set(model_id))
-    if strange:
-        raise ValueError(f"the model does not know {len(strange)} values of {level}: {', '.join(strange[:5])}")
-    return encoded_images, np.array([model_id[names[i]] for i in encoded_images[level]])
+def coarser_categories(rows: Dataset, levels: Sequence[str]) -> dict[str, list[str]]:
+    """The rows' true categories at those of these levels that the dataset has a column for."""
+    return {level: rows.features[level].int2str(rows[level]) for level in levels if level in rows.features}
 
 
-def spread(rows: int, wanted: int | None) -> np.ndarray:
-    """Numbers of so many rows, evenly over all of them: a split may be sorted by class."""
-    count = rows if wanted is None else min(wanted, rows)
-    return np.linspace(0, rows - 1, count).round().astype(int)
+def spread(rows: int, count: int | None) -> np.ndarray:
+    """The numbers of `count` rows, evenly over all of them: a split may be sorted by class. None for all."""
+    return np.linspace(0, rows - 1, rows if count is None else min(count, rows)).round().astype(int)
 
 
-def encoded(encoded_images: Dataset, rows: np.ndarray) -> Iterator[bytes]:
-    """The original bytes of the images in these rows, read as they are asked for."""
-    images = encoded_images.select_columns("image").cast_column("image", ImageFeature(decode=False))
-    return (images[int(row)]["image"]["bytes"] for row in rows)
+def undecoded(images: Dataset) -> Dataset:
+    """The same rows, each image as the bytes of its file."""
+    return images.cast_column("image", ImageFeature(decode=False))
+
+
+def encoded(images: Dataset, rows: np.ndarray) -> Iterator[bytes]:
+    """The original bytes of the undecoded images in these rows, read as they are asked for."""
+    column = images.select_columns("image")
+    return (column[int(row)]["image"]["bytes"] for row in rows)

@@ -1,11 +1,13 @@
-"""Figures of a classifier's predictions with bootstrap intervals, and its calibration error; NumPy only.
+"""Scores of a classifier's predictions with bootstrap intervals, and its calibration error; NumPy only.
 
-The bootstrap (Efron 1979) draws duplicate groups, not rows: images of one product are no independent witnesses.
+The bootstrap (Efron 1979) draws duplicate groups, not rows: images of one product are not independent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from app.model_files import Taxonomy
 
 RESAMPLES = 1000
 CALIBRATION_BINS = 15
@@ -22,20 +24,18 @@ def score(
     """
     weights = group_resamples(groups, truth, seed)
     predicted = probabilities.argmax(axis=1)
-    k = min(TOP_K, probabilities.shape[1])
-    in_top_k = (np.argpartition(-probabilities, k - 1, axis=1)[:, :k] == truth[:, None]).any(axis=1)
-    counts = class_counts(truth, predicted, weights, len(names))
+    hits, true, answered = class_counts(truth, predicted, weights, len(names))
     return {
         "accuracy": rate(predicted == truth, weights),
-        "top5": rate(in_top_k, weights),
-        "macro_f1": with_interval(macro_f1(*counts)),
+        "top5": rate(in_top_k(probabilities, truth), weights),
+        "macro_f1": with_interval(macro_f1(hits, true, answered)),
         "expected_calibration_error": expected_calibration_error(probabilities, truth),
         "per_class": {
             name: {
                 "images": int((truth == i).sum()),
-                "precision": with_interval(divide(counts[0][:, i], counts[2][:, i])),
-                "recall": with_interval(divide(counts[0][:, i], counts[1][:, i])),
-                "f1": with_interval(divide(2 * counts[0][:, i], counts[1][:, i] + counts[2][:, i])),
+                "precision": with_interval(divide(hits[:, i], answered[:, i])),
+                "recall": with_interval(divide(hits[:, i], true[:, i])),
+                "f1": with_interval(divide(2 * hits[:, i], true[:, i] + answered[:, i])),
             }
             for i, name in enumerate(names)
             if (truth == i).any()
@@ -43,18 +43,48 @@ def score(
     }
 
 
+def level_scores(
+    taxonomy: Taxonomy, actual: Mapping[str, Sequence[str]], predicted: np.ndarray, weights: np.ndarray
+) -> dict:
+    """How often the predicted label's path is right at coarser levels.
+
+    actual: by level the true category of each row. predicted: (rows,) class ids. weights: of group_resamples.
+    """
+    scores = {}
+    for level, categories in actual.items():
+        category_of_label = np.array([path[taxonomy.levels.index(level)] for path in taxonomy.paths])
+        scores[f"{level}_accuracy"] = rate(category_of_label[predicted] == np.asarray(categories), weights)
+    return scores
+
+
+def score_once(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Accuracy, top-5 and macro-F1 alone. scores: (rows, classes), probabilities or logits; truth: (rows,) ids."""
+    predicted, classes = scores.argmax(axis=1), scores.shape[1]
+    return {
+        "accuracy": float((predicted == truth).mean()),
+        "top5": float(in_top_k(scores, truth).mean()),
+        "macro_f1": float(macro_f1(*class_counts(truth, predicted, np.ones((1, len(truth))), classes))[0]),
+    }
+
+
+def in_top_k(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(rows,) bool: whether the true class is among the TOP_K best."""
+    k = min(TOP_K, scores.shape[1])
+    return (np.argpartition(-scores, k - 1, axis=1)[:, :k] == truth[:, None]).any(axis=1)
+
+
 def group_resamples(groups: Sequence[str], truth: np.ndarray, seed: int = 42) -> np.ndarray:
     """How often each row occurs in each sample: (1 + RESAMPLES, rows) float32; the first sample is the data itself.
 
     Groups are drawn class by class (a stratified bootstrap). Drawn all together, rare classes would be missing from
-    most samples, and with them their low F1: the interval of macro-F1 would lie above the figure itself.
+    most samples, and their low F1 with them: the interval of macro-F1 would lie above the score itself.
     """
     _, first_row, group_of_row = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
     class_of_group = truth[first_row]
     draws = np.empty((RESAMPLES, len(first_row)), dtype=np.float32)
     generator = np.random.default_rng(seed)
-    for one in np.unique(class_of_group):
-        members = np.flatnonzero(class_of_group == one)
+    for label in np.unique(class_of_group):
+        members = np.flatnonzero(class_of_group == label)
         draws[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), RESAMPLES)
     return np.vstack([np.ones((1, len(group_of_row)), dtype=np.float32), draws[:, group_of_row]])
 
@@ -65,9 +95,9 @@ def rate(hit: np.ndarray, weights: np.ndarray) -> dict:
 
 
 def with_interval(samples: np.ndarray) -> dict:
-    """`{"value", "interval": [low, high]}` of (1 + RESAMPLES,) figures, of which the first is the data's own.
+    """`{"value", "interval": [low, high]}` of (1 + RESAMPLES,) scores, of which the first is the data's own.
 
-    Samples in which a figure is not defined (nan: none of a class's few images was drawn) do not count.
+    Samples in which a score is not defined (nan: none of a class's few images was drawn) do not count.
     """
     value, drawn = float(samples[0]), samples[1:][~np.isnan(samples[1:])]
     low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
@@ -82,7 +112,7 @@ def none_if_nan(value: float) -> float | None:
 def class_counts(
     truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weighted true positives, true and predicted rows of each class: three (samples, classes) float32."""
+    """Weighted true positives, true and predicted rows of each class: three (samples, classes) arrays."""
     is_true, is_predicted = np.eye(classes, dtype=np.float32)[truth], np.eye(classes, dtype=np.float32)[predicted]
     return weights @ (is_true * is_predicted), weights @ is_true, weights @ is_predicted
 
@@ -115,4 +145,4 @@ def reliability(probabilities: np.ndarray, truth: np.ndarray) -> list[dict]:
 def expected_calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> float:
     """The mean distance of confidence from accuracy over the bins, weighted by rows (Naeini et al. 2015)."""
     bins = reliability(probabilities, truth)
-    return sum(abs(one["confidence"] - one["accuracy"]) * one["rows"] for one in bins) / len(truth)
+    return sum(abs(filled["confidence"] - filled["accuracy"]) * filled["rows"] for filled in bins) / len(truth)

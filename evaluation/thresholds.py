@@ -1,4 +1,4 @@
-"""From which confidence on an answer is right often enough: a threshold for each category of each taxonomy level.
+"""How confident an answer must be to be right often enough: a threshold per category of each taxonomy level.
 
     thresholds = fit_thresholds(taxonomy, probabilities, truth, target=0.99)     # {level: {category: 0.93 or None}}
 
@@ -16,7 +16,7 @@ from scipy.stats import beta
 from app.model_files import Taxonomy
 
 RISK = 0.1  # the chance that a bound does not hold
-MIN_ANSWERS = 5  # fewer answers above a threshold are no evidence against it
+MIN_ANSWERS = 5  # fewer answers above a threshold are not evidence against it
 ROUNDING = 1e-6  # thresholds lie this much below the confidence that they let pass
 
 Thresholds = dict[str, dict[str, float | None]]
@@ -67,10 +67,9 @@ def fit_level(level: LevelAnswers, categories: set[str], target: float) -> dict[
 
 def fit_category(level: LevelAnswers, name: str, shared: float, target: float) -> float | None:
     """A category's own threshold if its images prove one, else the shared one or what they do not contradict."""
-    mine = level.category == name
-    confidence, right = level.confidence[mine], level.right[mine]
-    own = candidates(confidence, right, target)
-    if own:
+    answered = level.category == name
+    confidence, right = level.confidence[answered], level.right[answered]
+    if own := candidates(confidence, right, target):
         return own[0]
     for threshold in [shared, *np.unique(confidence[confidence > shared])]:
         above = confidence >= threshold
@@ -101,10 +100,10 @@ def holds(wrong: int, count: int, target: float) -> bool:
 
 
 def upper_bound(wrong: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """The largest error rate that so many wrong answers of so many do not rule out."""
+    """The largest error rate that `wrong` wrong answers of `count` do not rule out."""
     return np.where(wrong >= count, 1.0, beta.ppf(1 - RISK, wrong + 1, np.maximum(count - wrong, 1)))
 
 
 def lower_bound(wrong: int, count: int) -> float:
-    """The smallest error rate that so many wrong answers of so many do not rule out."""
+    """The smallest error rate that `wrong` wrong answers of `count` do not rule out."""
     return 0.0 if wrong == 0 else float(beta.ppf(RISK, wrong, count - wrong + 1))

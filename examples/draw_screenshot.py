@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the JPEG to write")
     args = parser.parse_args(argv)
     if not args.output.parent.is_dir():
-        parser.error(f"--output: there is no folder {args.output.parent}; make it first")
+        parser.error(f"--output {args.output}: no such folder as {args.output.parent}; make it first")
     draw_page().save(args.output, "JPEG", quality=QUALITY, optimize=True)
 
 
@@ -60,7 +60,7 @@ def draw_header(draw: ImageDraw.ImageDraw) -> None:
 
 
 def product(path: Path, size: tuple[int, int]) -> Image.Image:
-    """The whole image, upright, on its own background's colour."""
+    """The whole image, upright, on its own background's color."""
     with Image.open(path) as image:
         drawing = ImageOps.exif_transpose(image).convert("RGB")
     tile = Image.new("RGB", size, drawing.getpixel((3, 3)))

@@ -1,4 +1,4 @@
-"""Ask a running page from another program: one image, many, and a screenshot.
+"""Call a running page from another program: one image, many, and a screenshot.
 
 python -m app.server &
 python examples/use_api.py --page http://127.0.0.1:7860

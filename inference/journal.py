@@ -12,14 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from app.classifier import Prediction, ScoredLabel
-from inference.readers.find import Input, InputError
+from app.prediction import Prediction, ScoredLabel
+from inference.readers.base import InputError, NamedImage
 
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 VERSION = 1
 Row = tuple[str, Prediction]
@@ -28,7 +29,7 @@ Row = tuple[str, Prediction]
 class Journal:
     """`done` rows in the order of the images; `counts` of them by status."""
 
-    def __init__(self, path: Path, settings: dict, resume: bool) -> None:
+    def __init__(self, path: Path, settings: dict[str, Any], resume: bool) -> None:
         """Raises InputError where there are rows and no `resume`, or where they were made with other settings."""
         self.path = path
         self.done = 0
@@ -60,17 +61,17 @@ class Journal:
         with open(self.path, "rb") as lines:
             yield from map(as_row, islice(lines, 1, None))
 
-    def skip_done(self, inputs: Iterable[Input]) -> Iterator[Input]:
+    def skip_done(self, images: Iterable[NamedImage]) -> Iterator[NamedImage]:
         """The images without a row. Raises InputError where those with one are no longer the same."""
-        inputs = iter(inputs)
-        for number, (name, _) in enumerate(islice(self.rows(), self.done) if self.done else (), start=1):
-            found = next(inputs, ("the end of the input", None))[0]
-            if found != name:
+        images = iter(images)
+        for number, (before, _) in enumerate(islice(self.rows(), self.done) if self.done else (), start=1):
+            now = next(images, ("the end of the input", None))[0]
+            if now != before:
                 raise InputError(
-                    f"--resume: image {number:,} was {name} and is now {found}; restore the input, or delete "
+                    f"--resume: image {number:,} was {before} and is now {now}; restore the input, or delete "
                     f"{self.path} and start again"
                 )
-        yield from inputs
+        yield from images
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -84,7 +85,7 @@ class Journal:
         except OSError:
             raise InputError(f"another run is writing {self.path}: wait for it, or give another --output") from None
 
-    def _read(self, settings: dict, resume: bool) -> None:
+    def _read(self, settings: dict[str, Any], resume: bool) -> None:
         """Count the rows, drop what is incomplete, and go to the end."""
         self._file.seek(0)
         header = parsed(self._file.readline())
@@ -118,8 +119,8 @@ def as_row(line: str | bytes) -> Row:
     return name, Prediction(**values)
 
 
-def parsed(line: bytes) -> list | dict | None:
-    """None for the end of the file and for a line that was not written to its end."""
+def parsed(line: bytes) -> Any:
+    """The JSON in a line; None for the end of the file and for a line that was not written to its end."""
     if not line.endswith(b"\n"):
         return None
     try:
@@ -128,7 +129,7 @@ def parsed(line: bytes) -> list | dict | None:
         return None
 
 
-def check_settings(before: dict, now: dict, path: Path) -> None:
+def check_settings(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
     """Raises InputError that names the first setting that differs."""
     for name in (*before, *now):
         if before.get(name) != now.get(name):

@@ -1,44 +1,80 @@
 """The options of predict.py, and everything about them that can be checked before slow work starts."""
 
 import argparse
+import hashlib
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from app.classifier import BATCH_SIZE, MAX_TTA
-from inference.readers.find import STANDARD_INPUT, InputError, check_arguments
+from app.errors import OneLineParser, add_version
+from inference.readers.base import InputError, Reader
+from inference.readers.parse import parse_readers
 from inference.writers import FORMAT_FOR_SUFFIX, WRITERS, check_parquet
 
 MODELS = Path(__file__).resolve().parents[1] / "app" / "models"
+MODEL_FILES = ("model*.onnx", "*.json")  # what an answer depends on
 DEFAULT_MODEL = "fashion"
 TOP_K = {"table": 1, "jsonl": 5, "csv": 1, "parquet": 5, "submission": 1}  # unless the user says how many
 FORMATS = (*WRITERS, "parquet")
+USAGE = "predict.py --image_path PATH [PATH ...] [options]; predict.py --help lists them"
 ADDRESS = re.compile(r"auto|local|[\w.-]+:\d{1,5}|ray://[\w.-]+:\d{1,5}")
 
 
-def parse_arguments(argv: list[str] | None, description: str) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """The parser, for more errors, and the options: `models` are folders, `format` and `top_k` are set."""
-    parser = build_parser(description)
-    args = parser.parse_args(argv)
-    try:
-        check_engine(args)
-        option = "--ensemble" if args.ensemble else "--model"
-        args.models = [find_model(name, option) for name in args.ensemble or [args.model or DEFAULT_MODEL]]
-        check_output(args)
-        check_arguments(args.image_path, args.image_column)
-    except InputError as error:
-        parser.error(str(error))
-    args.top_k = args.top_k or TOP_K[args.format]
-    return parser, args
+@dataclass(frozen=True)
+class PredictOptions:
+    """What predict.py was asked to do, checked.
+
+    readers: one per argument of --image_path. models: folders, several for an ensemble. explain: the folder for
+    explanations. format: a key of TOP_K. address: of the Ray cluster, None for the default.
+    """
+
+    readers: Sequence[Reader]
+    image_column: str | None
+    models: Sequence[Path]
+    precision: str
+    device: str
+    tta: int
+    batch_size: int
+    top_k: int
+    format: str
+    output: Path | None
+    resume: bool
+    submission: Path | None
+    explain: Path | None
+    engine: str
+    address: str | None
+
+    def row_settings(self) -> dict[str, Any]:
+        """What a row depends on besides its image."""
+        names = ("top_k", "tta", "precision", "image_column")
+        return {"model": [fingerprint(model) for model in self.models]} | {name: getattr(self, name) for name in names}
 
 
 def build_parser(description: str) -> argparse.ArgumentParser:
-    usage = "predict.py --image_path PATH [PATH ...] [options]; predict.py --help lists them"
-    parser = argparse.ArgumentParser(prog="predict.py", usage=usage, description=description)
+    parser = OneLineParser(prog="predict.py", usage=USAGE, description=description)
+    add_version(parser)
     add_input_options(parser.add_argument_group("images"))
     add_model_options(parser.add_argument_group("model"))
     add_output_options(parser.add_argument_group("results"))
     add_engine_options(parser.add_argument_group("engine"))
     return parser
+
+
+def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> PredictOptions:
+    """Raises InputError for what argparse cannot know to be wrong."""
+    args = parser.parse_args(argv)
+    check_model_options(args)
+    check_engine_options(args)
+    option = "--ensemble" if args.ensemble else "--model"
+    args.models = [find_model(name, option) for name in args.ensemble or [args.model or DEFAULT_MODEL]]
+    args.format = check_output_options(args)
+    args.output = args.output and args.output.resolve()
+    args.top_k = args.top_k or TOP_K[args.format]
+    args.readers = parse_readers(args.image_path, args.image_column)
+    return PredictOptions(**{field.name: getattr(args, field.name) for field in fields(PredictOptions)})
 
 
 def add_input_options(group: argparse._ArgumentGroup) -> None:
@@ -48,8 +84,8 @@ def add_input_options(group: argparse._ArgumentGroup) -> None:
         action="extend",
         required=True,
         metavar="PATH",
-        help="images; folders (searched to the bottom, hidden files left out); .zip and .tar(.gz), read in place; "
-        ".csv and .parquet; s3://, gs:// and hf:// addresses; @FILE, a text file of paths; - for standard input, a "
+        help="images; folders (searched recursively, without hidden files); .zip and .tar(.gz), read in place; "
+        ".csv and .parquet; s3://, gs:// and hf:// addresses; @FILE, a text file of paths; - for standard input, an "
         "image or a list of paths",
     )
     group.add_argument(
@@ -69,7 +105,7 @@ def add_model_options(group: argparse._ArgumentGroup) -> None:
         "--precision",
         choices=("auto", "fp32", "int8"),
         default="auto",
-        help="int8 needs model.int8.onnx, see export.py --int8 (default: auto, int8 where it is there and faster)",
+        help="int8 needs model.int8.onnx, see export.py --int8 (default: auto, int8 where it is available and faster)",
     )
     group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda needs onnxruntime-gpu")
     group.add_argument(
@@ -93,7 +129,7 @@ def add_output_options(group: argparse._ArgumentGroup) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="write here instead of to standard output; the file appears when complete",
+        help="write here instead of to standard output; the file appears when it is complete",
     )
     group.add_argument(
         "--resume", action="store_true", help="go on with an interrupted run that has the same options and --output"
@@ -105,7 +141,7 @@ def add_output_options(group: argparse._ArgumentGroup) -> None:
         help="write --output as a Kaggle submission: the ids, order and columns of this sample_submission.csv",
     )
     group.add_argument(
-        "--explain", type=Path, metavar="DIR", help="draw for each image what spoke for its label, as DIR/*.png"
+        "--explain", type=Path, metavar="DIR", help="draw for each image which parts support its label, as DIR/*.png"
     )
 
 
@@ -114,7 +150,7 @@ def add_engine_options(group: argparse._ArgumentGroup) -> None:
         "--batch_size",
         type=positive_int,
         default=BATCH_SIZE,
-        help="images a core works on at once (default: %(default)s)",
+        help="images that a core works on at once (default: %(default)s)",
     )
     group.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: many machines, docs/scale.md")
     group.add_argument(
@@ -130,21 +166,25 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
-def check_engine(args: argparse.Namespace) -> None:
+def check_model_options(args: argparse.Namespace) -> None:
     """Raises InputError for options that exclude each other."""
     if args.model and args.ensemble:
         raise InputError("--model and --ensemble exclude each other: name all models after --ensemble")
     if args.ensemble and len(args.ensemble) < 2:
-        raise InputError("--ensemble needs two models or more; --model takes one")
+        raise InputError("--ensemble needs at least two models; --model takes one")
     if args.tta > MAX_TTA:
         raise InputError(f"--tta {args.tta}: there are at most {MAX_TTA} views of an image")
     if args.explain and args.ensemble:
         raise InputError("--explain shows what one model looks at: use it with --model, not with --ensemble")
     if args.explain and args.explain.exists() and not args.explain.is_dir():
         raise InputError(f"--explain {args.explain} is not a folder")
+
+
+def check_engine_options(args: argparse.Namespace) -> None:
+    """Raises InputError for options that need the other engine."""
     if args.engine == "local":
         if args.address:
-            raise InputError("--address is the one of a Ray cluster: add --engine ray")
+            raise InputError("--address is that of a Ray cluster: add --engine ray")
         return
     if args.explain or args.device == "cuda":
         raise InputError("--engine ray runs on CPUs and draws nothing: leave out --explain and --device cuda")
@@ -152,34 +192,34 @@ def check_engine(args: argparse.Namespace) -> None:
         raise InputError(f"--address {args.address!r}: it must be auto, local or HOST:PORT")
 
 
-def check_output(args: argparse.Namespace) -> None:
-    """Set args.format. Raises InputError where the results cannot be written as the user wants."""
+def check_output_options(args: argparse.Namespace) -> str:
+    """The format of the results. Raises InputError where they cannot be written as the user wants."""
     if args.output is None:
         if args.resume or args.submission:
             raise InputError(f"--{'resume' if args.resume else 'submission'} needs --output, a file to write to")
         if args.format == "parquet":
             raise InputError("--format parquet needs --output, a file to write to")
-        args.format = args.format or "table"
-        return
+        return args.format or "table"
     check_file(args.output)
-    args.output = args.output.resolve()
+    suffix = args.output.resolve().suffix.lower()
     if args.submission:
-        if args.format or args.output.suffix.lower() != ".csv":
+        if args.format or suffix != ".csv":
             raise InputError("--submission is a CSV file: give --output a name that ends with .csv, and no --format")
-        args.format = "submission"
-    args.format = args.format or FORMAT_FOR_SUFFIX.get(args.output.suffix.lower())
-    if args.format is None:
+        return "submission"
+    file_format = args.format or FORMAT_FOR_SUFFIX.get(suffix)
+    if file_format is None:
         endings = ", ".join(FORMAT_FOR_SUFFIX)
         raise InputError(f"--output {args.output.name}: give --format, or a name that ends with {endings}")
-    if args.format == "parquet":
+    if file_format == "parquet":
         check_parquet()
+    return file_format
 
 
 def check_file(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise InputError(f"--output {path} is not a regular file")
     if not path.resolve().parent.is_dir():
-        raise InputError(f"--output: there is no folder {path.resolve().parent}; make it first")
+        raise InputError(f"--output: there is no folder {path.resolve().parent}; create it first")
 
 
 def find_model(name: str, option: str) -> Path:
@@ -189,8 +229,18 @@ def find_model(name: str, option: str) -> Path:
     if Path(name).name == name and (MODELS / name).is_dir():
         return MODELS / name
     shipped = sorted(folder.name for folder in MODELS.iterdir() if folder.is_dir()) if MODELS.is_dir() else []
-    raise InputError(f"{option} {name!r}: no such folder; in app/models there is: {', '.join(shipped) or 'nothing'}")
+    raise InputError(f"{option} {name!r}: no such folder; app/models has {', '.join(shipped) or 'none'}")
 
 
-def can_be_read_twice(args: argparse.Namespace) -> bool:
-    return STANDARD_INPUT not in args.image_path
+def files_of(model: Path) -> list[Path]:
+    """The files of a model folder that an answer depends on."""
+    return sorted(path for pattern in MODEL_FILES for path in model.glob(pattern))
+
+
+def fingerprint(model: Path) -> str:
+    """The folder's name with a short hash of the files that make its answers."""
+    digest = hashlib.sha256()
+    for path in files_of(model):
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"{model.resolve().name} {digest.hexdigest()[:12]}"

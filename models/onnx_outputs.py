@@ -1,4 +1,4 @@
-"""Find a model's embeddings and its map of features, whatever its architecture, and give them out beside the logits.
+"""Find a model's embeddings and its feature map, whatever its architecture, and return them beside the logits.
 
     outputs = GraphOutputs(model, pixels)        # outputs.names: logits, embeddings, class_maps
     logits, embeddings, class_maps = outputs(pixels)
@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from transformers import PreTrainedModel
 
+INPUT, LOGITS = "pixel_values", "logits"
+
 
 class GraphOutputs(torch.nn.Module):
     """A model as an ONNX graph needs it: tensors out, in the order of `names`."""
@@ -21,7 +23,7 @@ class GraphOutputs(torch.nn.Module):
         self.model = model
         self.head = find_head(model, pixels)
         self.pooling = find_pooling(model, self.head, pixels) if self.head else None
-        self.names = ["logits", *(["embeddings"] if self.head else []), *(["class_maps"] if self.pooling else [])]
+        self.names = [LOGITS, *(["embeddings"] if self.head else []), *(["class_maps"] if self.pooling else [])]
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         layers = [layer for layer in (self.head, self.pooling and self.pooling[0]) if layer]
@@ -57,10 +59,10 @@ def observe(model: torch.nn.Module, pixels: torch.Tensor, layers: list[str]) -> 
 
 @torch.inference_mode()
 def find_head(model: torch.nn.Module, pixels: torch.Tensor) -> str | None:
-    """The name of the linear layer that computes the logits from one vector an image."""
+    """The name of the linear layer that computes the logits from one vector per image."""
     linear = [name for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)]
     logits, seen = observe(model, pixels, linear)
-    heads = [name for name, (given, made) in seen.items() if given.dim() == 2 and same(made, logits)]
+    heads = [name for name, (inputs, output) in seen.items() if inputs.dim() == 2 and same(output, logits)]
     return heads[-1] if heads else None
 
 
@@ -79,15 +81,15 @@ def find_pooling(model: torch.nn.Module, head: str, pixels: torch.Tensor) -> tup
 
 
 def fits(output: torch.Tensor, embeddings: torch.Tensor, pooled: Callable) -> bool:
-    """Whether pooling a layer's output gives the embeddings. One place only would be no map."""
+    """Whether pooling a layer's output gives the embeddings. A single place would not be a map."""
     if output.dim() not in (3, 4) or output[0].numel() <= embeddings.shape[1]:
         return False
-    made = pooled(output)
-    return made is not None and same(made, embeddings)
+    vectors = pooled(output)
+    return vectors is not None and same(vectors, embeddings)
 
 
-def same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-3, atol=1e-4)
+def same(left: torch.Tensor, right: torch.Tensor) -> bool:
+    return left.shape == right.shape and torch.allclose(left, right, rtol=1e-3, atol=1e-4)
 
 
 def grid(tokens: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
@@ -106,12 +108,12 @@ def patches(tokens: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
 def with_class_token(tokens: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
     """DINOv2's head reads the class token beside the mean patch: the class token beside each patch."""
     places = patches(tokens, pixels)
-    first = tokens[:, :1, None, :].expand(-1, places.shape[1], places.shape[2], -1)
-    return torch.cat([first, places], dim=-1)
+    class_token = tokens[:, :1, None, :].expand(-1, places.shape[1], places.shape[2], -1)
+    return torch.cat([class_token, places], dim=-1)
 
 
-# (from a layer's output to a vector for each place, from a layer's output to the embeddings). The mean of the first
-# through the head is the logits, but for a class token alone, where it shows what the patches would say.
+# (from a layer's output to a vector for each place, from a layer's output to the embeddings). The mean of the first,
+# put through the head, is the logits, except for a class token alone, where it shows what the patches would say.
 POOLINGS = (
     (lambda out, pixels: out.permute(0, 2, 3, 1), lambda out: out.mean((2, 3)) if out.dim() == 4 else None),
     (grid, lambda out: out.mean(1) if out.dim() == 3 else None),

@@ -1,9 +1,9 @@
 """Turn a graph into one that computes in 8-bit integers, and find the layers that have to stay in float.
 
-    quantised = quantise(Path("model.onnx"), Path("model.int8.onnx"), training_pixels, good_enough)
+    float_layers = quantize(Path("model.onnx"), Path("model.int8.onnx"), training_pixels, good_enough)
 
-Static quantisation with QuantizeLinear/DequantizeLinear pairs (Jacob et al. 2018): weights int8 with a scale for each
-output channel, activations uint8 with the range they have on training images. Some layers carry most of the error,
+Static quantization with QuantizeLinear/DequantizeLinear pairs (Jacob et al. 2018): weights int8 with a scale per output
+channel, activations uint8 with the range they have on training images. Some layers carry most of the error,
 often the first ones, which see few channels of very different size. So each block of neighbouring layers is left in
 float in turn, the blocks are sorted by how much closer the logits then come, and as few as needed stay in float.
 Blocks, because every step between float and int8 costs time.
@@ -20,24 +20,25 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from tqdm import tqdm
 
-INPUT, OUTPUT = "pixel_values", "logits"
+from models.onnx_outputs import INPUT, LOGITS
+
 LAYERS = ("Conv", "Gemm", "MatMul")  # what holds the weights and the time
-CARRIED = ("Add", "Clip", "Relu")  # quantised with the layers around them, or each would go back to float
-BLOCK = 3  # layers; an inverted residual block of MobileNetV2 or EfficientNet has so many
-FLOAT_BLOCKS = (0, 1, 2, 3, 4, 6)  # how many of the worst blocks stay in float, one after the other
-BATCH = 16
+CARRIED = ("Add", "Clip", "Relu")  # quantized with the layers around them, or each would go back to float
+BLOCK = 3  # layers; an inverted residual block of MobileNetV2 or EfficientNet has three
+FLOAT_BLOCKS = (0, 1, 2, 3, 4, 6)  # how many of the worst blocks stay in float, tried in this order
+BATCH_SIZE = 16
 SENSITIVITY_IMAGES = 32
 
 
 def quantize(
     source: Path, target: Path, pixels: np.ndarray, good_enough: Callable[[Path, int], bool]
 ) -> list[str] | None:
-    """Write `target` with the fewest float layers that are good enough; returns their names, None where none was.
+    """Write `target` with as few float layers as are good enough and return their names, None if nothing was.
 
-    pixels: (images, 3, height, width) float32 of training images, some hundred. good_enough: is given a candidate's
-    file and its number of float layers. Every candidate that fails is deleted, so `target` exists only if one passed.
+    pixels: (images, 3, height, width) float32 of training images, a few hundred. good_enough: called with a
+    candidate's file and its number of float layers. `target` is written only if a candidate passed.
     """
-    logging.getLogger().setLevel(logging.ERROR)  # onnxruntime advises to fold the graph first, which is done here
+    logging.getLogger().setLevel(logging.ERROR)  # onnxruntime advises folding the graph first, which is done here
     with tempfile.TemporaryDirectory() as scratch:
         folded, ranges, candidate = (Path(scratch) / name for name in ("folded.onnx", "ranges.json", "int8.onnx"))
         fold(source, folded)
@@ -54,19 +55,23 @@ def quantize(
 
 
 def fold(source: Path, target: Path) -> None:
-    """Constants computed, batch normalisation folded into convolutions: the graph as it will run."""
+    """Constants computed, batch normalization folded into convolutions: the graph as it will run."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
+    open_session(source, options)
+
+
+def open_session(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4
-    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def quantizable(graph: onnx.GraphProto) -> list[str]:
-    """The layers on the way to the logits but for the last, which is small and decides: embeddings and maps stay."""
+    """The layers on the way to the logits except the last, which is small and decides; embeddings and maps stay."""
     maker = {output: node for node in graph.node for output in node.output}
     weights = {tensor.name for tensor in graph.initializer}
-    needed, waiting = {}, [OUTPUT]
+    needed, waiting = {}, [LOGITS]
     while waiting:
         node = maker.get(waiting.pop())
         if node is not None and node.name not in needed:
@@ -79,7 +84,7 @@ def quantizable(graph: onnx.GraphProto) -> list[str]:
 def write_int8(
     folded: Path, target: Path, layers: Sequence[str], ranges: Path, pixels: np.ndarray | None = None
 ) -> None:
-    """Quantise these layers; `ranges` holds the activations' ranges, measured on `pixels` where it does not exist."""
+    """Quantize these layers; `ranges` caches the activations' ranges, which are measured on `pixels` if given."""
     graph = onnx.load(folded).graph
     quantize_static(
         folded,
@@ -95,7 +100,7 @@ def write_int8(
 
 
 def carried(graph: onnx.GraphProto, layers: set[str]) -> Iterator[str]:
-    """Additions and activations that only quantised layers, or other carried nodes, feed."""
+    """Additions and activations fed only by quantized layers or by other carried nodes."""
     names = {output: node.name for node in graph.node for output in node.output}
     inside = set(layers)
     for node in graph.node:
@@ -106,7 +111,7 @@ def carried(graph: onnx.GraphProto, layers: set[str]) -> Iterator[str]:
 
 
 def by_error(folded: Path, ranges: Path, layers: Sequence[str], pixels: np.ndarray) -> list[Sequence[str]]:
-    """The layers in blocks, those first that bring the logits closest to the float graph's when they stay in float."""
+    """The layers in blocks, first those that bring the logits closest to the float graph's when they stay in float."""
     expected = run(folded, pixels)
     candidate = folded.with_name("one_block.onnx")
     blocks = [layers[start : start + BLOCK] for start in range(0, len(layers), BLOCK)]
@@ -119,18 +124,19 @@ def by_error(folded: Path, ranges: Path, layers: Sequence[str], pixels: np.ndarr
 
 def run(path: Path, pixels: np.ndarray) -> np.ndarray:
     """The logits of a graph: (images, labels) float32."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-    return np.concatenate([session.run([OUTPUT], {INPUT: batch})[0] for batch in batches])
+    session = open_session(path, onnxruntime.SessionOptions())
+    return np.concatenate([session.run([LOGITS], {INPUT: batch})[0] for batch in batches(pixels)])
+
+
+def batches(pixels: np.ndarray) -> Iterator[np.ndarray]:
+    return (pixels[start : start + BATCH_SIZE] for start in range(0, len(pixels), BATCH_SIZE))
 
 
 class _Batches(CalibrationDataReader):
     """Images a batch at a time, as onnxruntime asks for them."""
 
     def __init__(self, pixels: np.ndarray):
-        self.batches = iter([pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)])
+        self.batches = batches(pixels)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self.batches, None)

@@ -1,4 +1,4 @@
-"""The models by name: where their pretrained weights live, how to build them from scratch, and how they are layered.
+"""The models by name: where their pretrained weights live and how to build them, with or without.
 
 A new model is one line in MODELS. Any Hugging Face Hub id or local folder works beside these names:
 
@@ -6,12 +6,13 @@ A new model is one line in MODELS. Any Hugging Face Hub id or local folder works
     python train.py --model mobilenet_v2 --pretrained DIR ...     # weights from a local folder
     python train.py --model vit_tiny --from_scratch ...           # no weights
 
-The CNNs come from timm through transformers' TimmWrapper, the two small ones from models/small_cnns.py. Every trained folder
-loads with AutoModelForImageClassification.from_pretrained; the small ones where small_cnns is imported.
+The CNNs come from timm through transformers' TimmWrapper, the two small ones from models/small_cnns.py. Every trained
+folder loads with AutoModelForImageClassification.from_pretrained; the small ones where small_cnns is imported.
 """
 
-import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,6 @@ from pathlib import Path
 import timm
 import torch
 from safetensors import SafetensorError
-from timm.models import group_parameters
 from transformers import (
     AutoConfig,
     AutoModelForImageClassification,
@@ -32,7 +32,10 @@ from transformers import (
     ViTConfig,
 )
 from transformers.image_processing_base import ImageProcessingMixin
+from transformers.utils import logging
 
+from app.errors import UserError, one_line
+from models.layers import head_of, is_head
 from models.small_cnns import BasicCNNConfig, ResidualCNNConfig
 
 # BatchNorm momentum for fine-tuning, in PyTorch's meaning: the weight of the newest batch.
@@ -40,10 +43,9 @@ BATCH_NORM_MOMENTUM = 0.05
 # MobileNetV2 ships with 0.8, chosen for weeks of training on ImageNet; it starves a fine-tuned head.
 MAX_CLASSIFIER_DROPOUT = 0.2
 DEFAULT_MEAN = DEFAULT_STD = [0.5, 0.5, 0.5]
+SHOWN_WEIGHTS = 3
 # What a timm folder says about the labels and images of its last training, in transformers' words and in timm's.
 LAST_TRAINING = ("id2label", "label2id", "label_names", "num_classes", "num_labels", "pretrained_cfg")
-# A repeated block in the name of a parameter, such as `encoder.layer.3` or `encoder.stages.2.layers.0`.
-BLOCK = re.compile(r".*?\b(?:layers?|blocks?|stages?|features)\.\d+(?:\.(?:layers|blocks)\.\d+)?")
 
 
 class TimmConfig(TimmWrapperConfig):
@@ -107,7 +109,7 @@ MODELS = {
 # fmt: on
 
 
-class ModelUnavailableError(ValueError):
+class ModelUnavailableError(UserError):
     """The model cannot be had here or at this image size; the message says which ways out there are."""
 
 
@@ -116,7 +118,8 @@ def build_model(
 ) -> PreTrainedModel:
     """A classifier over `labels` that reads (batch, 3, image_size, image_size) float32.
 
-    name: a key of MODELS, a Hub id or a local folder. pretrained: weights to use instead of the name's own.
+    name: a key of MODELS, a Hub id or a local folder. pretrained: weights to use instead of the name's own; if they
+    were trained for other labels, the head starts anew and one line says so.
     Raises ModelUnavailableError if neither the network nor a local folder has the weights, or the model cannot read
     images of this size.
     """
@@ -129,6 +132,14 @@ def build_model(
     _check_reads(model, image_size)
     _soften_regularization(model)
     return model
+
+
+def load_trained(folder: Path) -> PreTrainedModel:
+    """The model in a folder that train.py wrote. Raises ModelUnavailableError."""
+    try:
+        return AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailableError(f"--model {folder} cannot be opened: {one_line(error)}") from error
 
 
 def checkpoint_of(name: str) -> str | None:
@@ -145,55 +156,6 @@ def normalization_of(source: str | None) -> tuple[list[float], list[float]]:
     except OSError:  # a checkpoint without a preprocessor: timm's carry theirs in config.json
         saved = _timm_preprocessor(source)
     return saved.get("image_mean", DEFAULT_MEAN), saved.get("image_std", DEFAULT_STD)
-
-
-def head_of(model: PreTrainedModel) -> torch.nn.Module:
-    """What turns pooled features into logits, in most models one linear layer; everything else is the backbone."""
-    heads = [model.get_submodule(name) for name in _head_names(model)]
-    return heads[0] if len(heads) == 1 else torch.nn.ModuleList(heads)
-
-
-def is_head(name: str, model: PreTrainedModel) -> bool:
-    """Whether the parameter or module called `name` belongs to the classification head."""
-    return any(name == head or name.startswith(f"{head}.") for head in _head_names(model))
-
-
-def layer_depths(model: PreTrainedModel) -> dict[str, int]:
-    """For each parameter's name its layer, counted from the stem (0) to the head (the largest).
-
-    A layer is what the architecture repeats, such as a residual or a transformer block. What comes between the last
-    block and the head counts to that block.
-    """
-    names = [name for name, _ in model.named_parameters()]
-    inner = getattr(model, "timm_model", None)
-    if hasattr(inner, "group_matcher"):
-        groups = group_parameters(inner, inner.group_matcher(coarse=False), reverse=True)
-        depths = {f"timm_model.{name}": depth for name, depth in groups.items()}
-    else:
-        depths = _depths_by_name(names)
-    head_depth = 1 + max(depths[name] for name in names if not is_head(name, model))
-    return {name: head_depth if is_head(name, model) else depths[name] for name in names}
-
-
-def _head_names(model: PreTrainedModel) -> list[str]:
-    if isinstance(model, TimmWrapperForImageClassification):
-        heads = model.timm_model.get_classifier()
-        heads = heads if isinstance(heads, tuple) else (heads,)
-        return [name for name, module in model.named_modules() if any(module is head for head in heads)]
-    # transformers' own convention: a classifier is the base model and the head beside it
-    outside = [(name, child) for name, child in model.named_children() if name != model.base_model_prefix]
-    return [name for name, child in outside if next(child.parameters(), None) is not None]
-
-
-def _depths_by_name(names: list[str]) -> dict[str, int]:
-    """names: in the order of the model, where all before the first block is the stem."""
-    depths, blocks = {}, []
-    for name in names:
-        block = BLOCK.match(name)
-        if block and block[0] not in blocks:
-            blocks.append(block[0])
-        depths[name] = 1 + blocks.index(block[0]) if block else len(blocks)
-    return depths
 
 
 def _timm_preprocessor(source: str) -> dict:
@@ -221,19 +183,56 @@ def _from_pretrained(source: str, label_maps: dict) -> PreTrainedModel:
         family = AutoModelForImageClassification
         if isinstance(config, TimmWrapperConfig):
             config, family = TimmConfig.from_pretrained(source, **label_maps), TimmWrapperForImageClassification
-        return family.from_pretrained(source, config=config, ignore_mismatched_sizes=True)
+        options = {"config": config, "ignore_mismatched_sizes": True, "output_loading_info": True}
+        with _errors_only():  # transformers would print what the lines below say as a table
+            model, info = family.from_pretrained(source, **options)
     except (OSError, SafetensorError) as error:
         if Path(source).is_dir():
-            raise ModelUnavailableError(f"{source} is not a complete model folder: {_first_line(error)}") from error
+            raise ModelUnavailableError(f"{source} is not a complete model folder: {one_line(error)}") from error
         raise ModelUnavailableError(
             f"no weights for {source!r}: not in the local cache, and the Hugging Face Hub does not answer or does not "
-            "have it. Use --pretrained DIR with a folder that holds them (`python -m models.convert efficientnet_lite0` "
-            "makes one without the Hub), or --from_scratch to train without."
+            "have it. Use --pretrained DIR with a folder that holds them (`python -m models.convert efficientnet_lite0`"
+            " makes one without the Hub), or --from_scratch to train without."
         ) from error
     except ValueError as error:
         raise ModelUnavailableError(
-            f"{source} is not an image classifier of transformers: {_first_line(error)}"
+            f"{source} is not an image classifier of transformers: {one_line(error)}"
         ) from error
+    _warn_of_new_weights(model, source, {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])})
+    _start_head_anew(model, source, list(label_maps["id2label"].values()))
+    return model
+
+
+def _warn_of_new_weights(model: PreTrainedModel, source: str, new_weights: set[str]) -> None:
+    in_backbone = [name for name in model.state_dict() if name in new_weights and not is_head(name, model)]
+    if in_backbone:
+        shown = ", ".join(in_backbone[:SHOWN_WEIGHTS]) + (", …" if len(in_backbone) > SHOWN_WEIGHTS else "")
+        print(f"warning: {source} lacks weights of the model, which start at random: {shown}", file=sys.stderr)
+
+
+def _start_head_anew(model: PreTrainedModel, source: str, labels: list[str]) -> None:
+    """Reset a head that was trained for other labels, lest their order carries over."""
+    names = PretrainedConfig.get_config_dict(source)[0].get("id2label") or {}
+    before = [names[key] for key in sorted(names, key=int)]
+    if before == labels:
+        return
+    if len(before) == len(labels):  # transformers takes them for the same labels
+        for module in head_of(model).modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+    was = f"{len(before)} other labels" if before else "no labels"
+    print(f"{source} was trained for {was}: the head starts anew for {len(labels)}")
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Keep transformers' warnings off the screen."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _set_image_size(model: PreTrainedModel, image_size: int) -> None:
@@ -247,9 +246,7 @@ def _set_image_size(model: PreTrainedModel, image_size: int) -> None:
         elif isinstance(getattr(embeddings, "position_embeddings", None), torch.nn.Parameter):
             _interpolate_positions(embeddings, image_size)
     except (AssertionError, ValueError) as error:
-        raise ModelUnavailableError(
-            f"--image_size {image_size} does not fit this model: {_first_line(error)}"
-        ) from error
+        raise ModelUnavailableError(f"--image_size {image_size} does not fit this model: {one_line(error)}") from error
     model.config.image_size = image_size
 
 
@@ -272,24 +269,24 @@ def _interpolate_positions(embeddings: torch.nn.Module, image_size: int) -> None
 
 
 def _check_reads(model: PreTrainedModel, image_size: int) -> None:
-    """One image through the model, so that a size which it cannot read is told before the data is decoded."""
+    """Run one image through the model, so that a size that it cannot read is reported before the data is decoded."""
     was_training = model.training
     try:
         with torch.no_grad():
             model.eval()(pixel_values=torch.zeros(1, 3, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ModelUnavailableError(
-            f"{type(model).__name__} cannot read images of --image_size {image_size}: {_first_line(error)}"
+            f"{type(model).__name__} cannot read images of --image_size {image_size}: {one_line(error)}"
         ) from error
     finally:
         model.train(was_training)
 
 
 def _soften_regularization(model: PreTrainedModel) -> None:
-    """Make BatchNorm and dropout fit for fine-tuning.
+    """Set BatchNorm and dropout to values that suit fine-tuning.
 
-    transformers' MobileNets carry TensorFlow's BatchNorm momentum 0.997, which PyTorch reads as «keep 0.3% of the
-    past»: evaluation would use the statistics of the last batch. timm's ports from TensorFlow have 0.01, too slow for
+    transformers' MobileNets carry TensorFlow's BatchNorm momentum 0.997, which PyTorch reads as "keep 0.3% of the
+    past": evaluation would use the statistics of the last batch. timm's ports from TensorFlow have 0.01, too slow for
     the few steps of a fine-tuning.
     """
     for module in model.modules():
@@ -297,7 +294,3 @@ def _soften_regularization(model: PreTrainedModel) -> None:
             module.momentum = BATCH_NORM_MOMENTUM
         elif isinstance(module, torch.nn.Dropout):
             module.p = min(module.p, MAX_CLASSIFIER_DROPOUT)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

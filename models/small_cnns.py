@@ -5,12 +5,12 @@
     from models import small_cnns  # makes the two known to transformers
     model = AutoModelForImageClassification.from_pretrained("runs/basic_cnn")
 
-Both read images of any size from 32 pixels and have 1.2 million weights.
+Both read images of any size from 32 pixels on and have 1.2 million weights.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ImageClassifierOutput
@@ -41,10 +41,10 @@ class Stage(nn.Module):
         self.norm2 = nn.BatchNorm2d(outputs)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.convolve(features))
+        return functional.relu(self.convolve(features))
 
     def convolve(self, features: torch.Tensor) -> torch.Tensor:
-        return self.norm2(self.convolution2(F.relu(self.norm1(self.convolution1(features)))))
+        return self.norm2(self.convolution2(functional.relu(self.norm1(self.convolution1(features)))))
 
 
 class ResidualStage(Stage):
@@ -55,7 +55,7 @@ class ResidualStage(Stage):
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, bias=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.convolve(features) + self.skip(features))
+        return functional.relu(self.convolve(features) + self.skip(features))
 
 
 class Backbone(nn.Module):
@@ -70,9 +70,9 @@ class Backbone(nn.Module):
         self.features = last
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        features = F.relu(self.stem(pixel_values))
+        features = functional.relu(self.stem(pixel_values))
         for number, stage in enumerate(self.stages):
-            features = stage(F.max_pool2d(features, 2) if number else features)
+            features = stage(functional.max_pool2d(features, 2) if number else features)
         return features
 
 
@@ -97,7 +97,7 @@ class BasicCNNForImageClassification(PreTrainedModel):
         """pixel_values: (batch, 3, height, width) float32. labels: (batch,) int64, which asks for the loss too."""
         pooled = self.backbone(pixel_values).mean(dim=(2, 3))
         logits = self.classifier(self.dropout(pooled))
-        loss = None if labels is None else F.cross_entropy(logits, labels)
+        loss = None if labels is None else functional.cross_entropy(logits, labels)
         return ImageClassifierOutput(loss=loss, logits=logits)
 
     def _init_weights(self, module: nn.Module) -> None:

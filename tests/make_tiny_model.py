@@ -1,4 +1,4 @@
-"""A model folder small enough for tests: its labels are the colours of an image, so every right answer is known."""
+"""A model folder small enough for tests: its labels are the colors of an image, so every right answer is known."""
 
 import json
 from pathlib import Path
@@ -40,6 +40,17 @@ def write_tiny_model(folder: Path, weights: np.ndarray = WEIGHTS, batch: str | i
         "do_pad_to_square": True,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return folder
+
+
+def write_calibration(folder: Path, least: float | None = 0.9, **changes) -> Path:
+    """A calibration.json that fits the tiny model; `least`: the threshold of every category."""
+    thresholds = {
+        level: {path[depth]: least for path in TAXONOMY["paths"].values()}
+        for depth, level in enumerate(TAXONOMY["levels"])
+    }
+    content = {"version": 1, "temperature": 1.0, "target_precision": 0.99, "thresholds": thresholds} | changes
+    (folder / "calibration.json").write_text(json.dumps(content))
     return folder
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Page = Callable[[BaseHTTPRequestHandler], None]
+PUBLIC = "93.184.215.14"  # the address of a public host, which the tests lead to this server
 
 
 @dataclass
@@ -89,6 +90,16 @@ def drip(piece: bytes, pause_s: float, start: bytes = b"") -> Page:
             time.sleep(pause_s)
 
     return answer
+
+
+def hang_up_after(answer: Page) -> Page:
+    """The same page on a connection that ends with it."""
+
+    def and_close(handler: BaseHTTPRequestHandler) -> None:
+        answer(handler)
+        handler.close_connection = True
+
+    return and_close
 
 
 def start_site() -> Site:

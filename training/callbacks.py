@@ -1,57 +1,29 @@
-"""What differs by layer, epoch or step of a training.
-
-Learning rates by layer, the frozen backbone, the images of an epoch, the moving average of the weights.
-"""
+"""What changes by epoch or by step: the frozen backbone, each process's seed, the moving average of the weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, TrainerCallback
 
-AVERAGE_FILE = "ema.safetensors"
-AVERAGE_WARM_UP = 10  # steps; early on the average follows the weights closely, as in TensorFlow's and timm's
-
-
-def parameter_groups(
-    model: PreTrainedModel,
-    depths: dict[str, int],
-    decayed: set[str],
-    learning_rate: float,
-    weight_decay: float,
-    layer_decay: float,
-) -> list[dict]:
-    """Optimizer groups whose learning rate falls by `layer_decay` from each layer to the one below it.
-
-    depths: the depth of each parameter, 0 at the image, deepest at the head. decayed: the parameters with weight
-    decay. The head's group comes first, whose learning rate is the one that Trainer logs.
-    """
-    deepest = max(depths.values())
-    groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault((deepest - depths[name], name not in decayed), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": learning_rate * layer_decay**below,
-            "weight_decay": 0.0 if plain else weight_decay,
-        }
-        for (below, plain), parameters in sorted(groups.items(), key=lambda item: item[0])
-    ]
+EMA_FILE = "ema.safetensors"
+EMA_WARM_UP = (
+    9  # steps; early on the average follows the weights closely, decay (1 + step) / (10 + step) as TensorFlow's
+)
 
 
 class FreezeBackbone(TrainerCallback):
-    """Lets the head alone learn in the first epochs, on the features that the weights came with."""
+    """Lets only the head learn in the first epochs, on the features that the weights came with."""
 
     def __init__(self, model: PreTrainedModel, head: torch.nn.Module, epochs: int):
         self.epochs = epochs
-        in_head = {id(each) for each in (*head.parameters(), *head.modules())}
-        self.parameters = [each for each in model.parameters() if id(each) not in in_head]
-        self.modules = [each for each in model.modules() if id(each) not in in_head and not any(each.children())]
+        in_head = {id(part) for part in (*head.parameters(), *head.modules())}
+        self.parameters = [parameter for parameter in model.parameters() if id(parameter) not in in_head]
+        self.modules = [
+            module for module in model.modules() if id(module) not in in_head and not any(module.children())
+        ]
         self.frozen = False
 
     def on_epoch_begin(self, args, state, control, **kwargs) -> None:
@@ -67,34 +39,8 @@ class FreezeBackbone(TrainerCallback):
                 module.training = False
 
 
-class BalancedSampler(torch.utils.data.Sampler, TrainerCallback):
-    """Draws as many rows as there are, with replacement, every class of `labels` (rows,) equally often on average.
-
-    An epoch's rows depend on the seed and the epoch alone: a resumed run and every process of a distributed one draw
-    the same.
-    """
-
-    def __init__(self, labels: np.ndarray, seed: int):
-        counts = np.bincount(labels)
-        self.chances = 1.0 / (counts[labels] * np.count_nonzero(counts))
-        self.seed, self.epoch = seed, 0
-
-    def __len__(self) -> int:
-        return len(self.chances)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = np.random.default_rng([self.seed, self.epoch])
-        yield from generator.choice(len(self), len(self), p=self.chances).tolist()
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def on_epoch_begin(self, args, state, control, **kwargs) -> None:
-        self.set_epoch(int(state.epoch))
-
-
 class SeedEachProcess(TrainerCallback):
-    """Lets each of several processes change its images in its own way; without it all would draw alike."""
+    """Gives each of several processes its own augmentations; without it all would draw alike."""
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         if args.process_index:
@@ -102,44 +48,36 @@ class SeedEachProcess(TrainerCallback):
 
 
 class EMA(TrainerCallback):
-    """Keeps an exponential moving average of a model's weights and BatchNorm statistics."""
+    """Keeps timm's exponential moving average of a model's weights and BatchNorm statistics, beside each checkpoint."""
 
     def __init__(self, model: PreTrainedModel, decay: float):
-        self.decay = decay
-        # state_dict hands out the model's own tensors, so these follow every step of the optimizer.
-        self.live = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
-        self.average = {name: tensor.clone() for name, tensor in self.live.items()}
+        from timm.utils import ModelEmaV3  # 2.5 s, for runs that keep an average
 
-    @torch.no_grad()
+        self.model = model
+        self.average = ModelEmaV3(model, decay, use_warmup=True, warmup_gamma=EMA_WARM_UP, warmup_power=1)
+
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        decay = min(self.decay, (1 + state.global_step) / (AVERAGE_WARM_UP + state.global_step))
-        torch._foreach_lerp_(list(self.average.values()), list(self.live.values()), 1 - decay)
+        self.average.update(self.model, step=state.global_step + 2)  # timm subtracts the one step before the first
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within, the model computes with the average."""
-        kept = {name: tensor.clone() for name, tensor in self.live.items()}
+        weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.adopt()
         try:
             yield
         finally:
-            _copy(kept, self.live)
+            self.model.load_state_dict(weights)
 
     def adopt(self) -> None:
         """Make the average the model's weights."""
-        _copy(self.average, self.live)
+        self.model.load_state_dict(self.average.module.state_dict())
 
     def save(self, folder: str) -> None:
-        contiguous = {name: tensor.contiguous() for name, tensor in self.average.items()}
-        save_file(contiguous, Path(folder) / AVERAGE_FILE)
+        contiguous = {name: tensor.contiguous() for name, tensor in self.average.module.state_dict().items()}
+        save_file(contiguous, Path(folder) / EMA_FILE)
 
     def load(self, folder: str) -> None:
         """Take the checkpoint's average; from one that was written without any, its weights, which the model has."""
-        file = Path(folder) / AVERAGE_FILE
-        _copy(load_file(file) if file.exists() else self.live, self.average)
-
-
-@torch.no_grad()
-def _copy(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> None:
-    for name, tensor in target.items():
-        tensor.copy_(source[name])
+        file = Path(folder) / EMA_FILE
+        self.average.module.load_state_dict(load_file(file) if file.exists() else self.model.state_dict())

@@ -1,4 +1,4 @@
-"""What is checked before a training starts, so that hours later nothing fails that could be known at once."""
+"""What is checked before a training starts, so that nothing fails hours later that could be known at once."""
 
 import json
 import os
@@ -9,17 +9,19 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
+from app.errors import UserError
+
 TRAINER_STATE = "trainer_state.json"  # the file that Trainer writes last
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 ADAM_COPIES = 2  # AdamW's two moments are as large as the weights
 FOLDER_COPIES = 2  # model.safetensors and model.onnx
 
 
-class OutputError(ValueError):
-    """A folder cannot be written, or its disk has not enough room; the message says what would do."""
+class OutputError(UserError):
+    """A folder cannot be written, or its disk does not have enough room; the message says what would help."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """There is nothing to resume from where --resume_from_checkpoint points."""
 
 
@@ -33,18 +35,20 @@ def check_writable(folder: Path, option: str) -> None:
         raise OutputError(f"cannot write {option} {folder}: permission denied; give another folder with {option}")
 
 
-def check_room(model: PreTrainedModel, training: TrainingArguments, averaged: bool, cache: Path, cached: int) -> None:
+def check_room(
+    model: PreTrainedModel, training: TrainingArguments, averaged: bool, cache: Path | None, cached: int
+) -> None:
     """Compare what the training will write with what the disks have left. Raises OutputError.
 
-    averaged: whether checkpoints hold the average of the weights too. cache, cached: the folder for decoded images
-    and the bytes that will come into it.
+    averaged: whether checkpoints hold the average of the weights too. cache, cached: the folder for decoded images,
+    if there is one, and the bytes that will be written to it.
     """
     output = Path(training.output_dir)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     checkpoint = weights * (1 + averaged + (0 if training.save_only_model else ADAM_COPIES))
-    there = sum(file.stat().st_size for file in output.glob("checkpoint-*/*"))
-    checkpoints = max(0, checkpoint * _checkpoints(training) - there)
-    needs = [(output, checkpoints + FOLDER_COPIES * weights), (cache, cached)]
+    existing = sum(file.stat().st_size for file in output.glob("checkpoint-*/*"))
+    checkpoints = max(0, checkpoint * _checkpoints(training) - existing)
+    needs = [(output, checkpoints + FOLDER_COPIES * weights), (cache or output, cached)]
     for folder, _ in needs:
         disk = folder.stat().st_dev
         needed = sum(size for other, size in needs if other.stat().st_dev == disk)
@@ -58,7 +62,7 @@ def check_room(model: PreTrainedModel, training: TrainingArguments, averaged: bo
 
 
 def _checkpoints(training: TrainingArguments) -> int:
-    """How many checkpoints lie on the disk at a time: a new one is complete before an old one goes."""
+    """How many checkpoints are on the disk at a time: a new one is complete before an old one is deleted."""
     if training.save_strategy == "no":
         return 0
     return training.save_total_limit + 1 if training.save_total_limit else int(training.num_train_epochs)
@@ -73,15 +77,15 @@ def checkpoint_to_resume(training: TrainingArguments) -> str | None:
 
     Raises CheckpointError.
     """
-    wanted = training.resume_from_checkpoint
-    if wanted is None or wanted.lower() == "false":
+    given = training.resume_from_checkpoint
+    if given is None or given.lower() == "false":
         return None
-    if wanted.lower() != "true":
-        if not Path(wanted).is_dir():
-            raise CheckpointError(f"no checkpoint folder {wanted}; True takes the newest of --output_dir")
-        if not is_complete(Path(wanted)):
-            raise CheckpointError(f"{wanted} is no complete checkpoint; True takes the newest complete one")
-        return wanted
+    if given.lower() != "true":
+        if not Path(given).is_dir():
+            raise CheckpointError(f"no checkpoint folder {given}; True takes the newest of --output_dir")
+        if not is_complete(Path(given)):
+            raise CheckpointError(f"{given} is not a complete checkpoint; True takes the newest complete one")
+        return given
     newest = newest_checkpoint(Path(training.output_dir))
     if newest is None:
         print(f"no checkpoint in {training.output_dir} yet: starting from the beginning", file=sys.stderr)

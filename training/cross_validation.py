@@ -4,45 +4,47 @@
     python train.py --folds 5 --fold 2 ...       # one fold alone, on another machine, say
 
 Each fold is a training of its own in OUTPUT/fold_K; one that is finished is not repeated, and
-`--resume_from_checkpoint True` goes on with one that was cut off. Folds keep the class proportions and never tear a
+`--resume_from_checkpoint True` goes on with one that was cut off. Folds keep the class proportions and never split a
 duplicate group (scikit-learn's StratifiedGroupKFold). The test split is left alone. When the last fold is there,
-OUTPUT/oof.parquet holds a row an image:
-
-    id, group, label   as in the dataset, the label by its name
-    fold               the fold that held it out, from 0
-    probabilities      float32 list in the order of the label column's class names
-    logits             the same before the softmax
-
-data_prep.doctor and calibrate.py read it with --oof, and OUTPUT/oof.json has its score. A model trained on a fold is
-taken as it is after the last epoch: choosing the best epoch by the held-out rows would flatter their score.
+OUTPUT/oof.parquet holds the predictions, one row per image (its columns: data_prep/pipeline/out_of_fold.py), and
+OUTPUT/oof.json their score. A fold's model is taken as it is after the last epoch: choosing the best epoch by the
+held-out rows would flatter their score.
 """
 
 import copy
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
+from datasets import DatasetDict
 from scipy.special import softmax
 from sklearn.model_selection import StratifiedGroupKFold
 from transformers import Trainer, TrainingArguments
 
-from data_prep.pipeline.card import dataset_fingerprint
+from app.files import write_json
+from data_prep.pipeline.out_of_fold import (
+    OOF_NAME,
+    OutOfFold,
+    OutOfFoldError,
+    read_made_by,
+    read_out_of_fold,
+    write_out_of_fold,
+)
 from data_prep.pipeline.prepared import DatasetError
+from evaluation.scoring import score
+from training.arguments import Arguments
+from training.data import PreparedData, TrainingData
+from training.image_dataset import PooledImageDataset
+from training.scores import SCORES
 
-OOF_NAME, SCORES_NAME = "oof.parquet", "oof.json"
-METADATA_KEY = b"snapshelf"
+SCORES_NAME = "oof.json"
 POOLED = ("train", "validation")
-SCORES = ("accuracy", "top5", "macro_f1")
 
 
 @dataclass
 class Pool:
-    """The rows that the folds are cut from, train's before validation's; all arrays have one entry a row."""
+    """The rows that the folds are cut from, train's before validation's; all arrays have one entry per row."""
 
     ids: list[str]
     groups: list[str]
@@ -51,123 +53,95 @@ class Pool:
     fold_of: np.ndarray  # (rows,) which fold holds the row out
 
 
-class PooledImageDataset:
-    """Some rows of several ImageDataset as if they were one, without a copy of the pixels."""
+@dataclass(frozen=True)
+class FoldData(PreparedData):
+    """A prepared dataset whose `validation` is the held-out fold of its pooled rows, and `train` all others."""
 
-    def __init__(self, parts: list, rows: np.ndarray):
-        """rows: numbers that count through all parts."""
-        self.parts, self.rows = parts, rows
-        self.starts = np.cumsum([0, *(len(part) for part in parts)])
-        self.labels = np.concatenate([part.labels for part in parts])[rows]
+    pool: Pool
+    fold: int
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int):
-        pixels, labels, _ = self.__getitems__([index])
-        return pixels[0], labels[0], np.asarray(index)
-
-    def __getitems__(self, indices: list[int]):
-        """A batch as ImageDataset gives it; row numbers are this object's own."""
-        rows = self.rows[indices]
-        part_of = np.searchsorted(self.starts, rows, side="right") - 1
-        pixels = np.empty((len(rows), *self.parts[0].pixels.shape[1:]), np.uint8)
-        for number, part in enumerate(self.parts):
-            mine = part_of == number
-            pixels[mine] = part.pixels[rows[mine] - self.starts[number]]
-        return pixels, self.labels[indices], np.asarray(indices)
-
-    def ids(self, rows: list[int]) -> list[str]:
-        """The ids of some rows, to name them to a person."""
-        found = []
-        for row in self.rows[rows]:
-            number = int(np.searchsorted(self.starts, row, side="right")) - 1
-            found += self.parts[number].ids([int(row - self.starts[number])])
-        return found
-
-    def groups(self) -> list[str]:
-        """The duplicate group of every row."""
-        groups = [group for part in self.parts for group in part.groups()]
-        return [groups[row] for row in self.rows]
+    def images(self, columns: Sequence[str], image_size: int, seed: int) -> dict[str, PooledImageDataset]:
+        own = super().images(columns, image_size, seed)
+        parts, held_out = [own[split] for split in POOLED], self.pool.fold_of == self.fold
+        return {
+            "train": PooledImageDataset(parts, np.flatnonzero(~held_out)),
+            "validation": PooledImageDataset(parts, np.flatnonzero(held_out)),
+        }
 
 
-def check_folds(arguments) -> None:
-    """Raises DatasetError for options that make no sense together. arguments: train.Arguments."""
+def check_folds(arguments: Arguments) -> None:
+    """Raises DatasetError for options that make no sense together."""
     if arguments.fold is not None and not arguments.folds:
-        raise DatasetError(f"--fold {arguments.fold} needs --folds too: of how many is it one?")
+        raise DatasetError(f"--fold {arguments.fold} needs --folds, the number of folds, too")
     if arguments.folds and arguments.folds < 2:
         raise DatasetError(f"--folds {arguments.folds} must be at least 2, or 0 to train on the dataset's own splits")
     if arguments.fold is not None and not 0 <= arguments.fold < arguments.folds:
         raise DatasetError(f"--fold {arguments.fold} must be from 0 to {arguments.folds - 1}")
-    if arguments.folds and arguments.streaming:
-        raise DatasetError("--folds picks rows, which --streaming cannot; prepare the dataset on this machine")
 
 
-def cross_validate(dataset, arguments, training: TrainingArguments, train_one: Callable[..., Trainer]) -> None:
-    """Train the folds that are not finished, and merge their predictions when all are.
-
-    dataset: a prepared DatasetDict. train_one(dataset, training, choose): a whole training, as train.train_model.
-    """
-    pool = make_pool(dataset, arguments.label, arguments.folds, training.seed)
-    dataset = type(dataset)({split: dataset[split] for split in POOLED})
+def cross_validate(
+    data: PreparedData,
+    arguments: Arguments,
+    training: TrainingArguments,
+    train_one: Callable[[TrainingData, TrainingArguments], Trainer],
+) -> None:
+    """Train the folds that are not finished, and merge their predictions when all are."""
+    pool = make_pool(data.splits, arguments.label, arguments.folds, training.seed)
+    splits = DatasetDict({split: data.splits[split] for split in POOLED})
     made_by = {
-        "fingerprint": dataset_fingerprint(arguments.dataset),
+        "fingerprint": data.fingerprint(),
         **{name: getattr(arguments, name) for name in ("label", "folds", "model", "pretrained", "image_size")},
         **{name: getattr(training, name) for name in ("seed", "num_train_epochs", "learning_rate")},
     }
     for fold in range(arguments.folds) if arguments.fold is None else [arguments.fold]:
-        mine = fold_arguments(training, fold)
-        if is_finished(Path(mine.output_dir), made_by):
-            print(f"{mine.output_dir} is finished")
+        fold_training = arguments_of_fold(training, fold)
+        output = Path(fold_training.output_dir)
+        if is_finished(output, made_by):
+            print(f"{output} is finished")
             continue
-        trainer = train_one(dataset, mine, partial(fold_images, pool=pool, fold=fold))
+        trainer = train_one(FoldData(data.folder, data.label, splits, data.cache, pool, fold), fold_training)
         logits = trainer.predict(trainer.eval_dataset, metric_key_prefix="validation").predictions
         if trainer.is_world_process_zero():
-            write_fold(Path(mine.output_dir), pool, fold, logits, made_by)
+            held_out = np.flatnonzero(pool.fold_of == fold)
+            write_out_of_fold(output / OOF_NAME, out_of_fold(pool, held_out, logits, made_by=made_by))
         trainer.accelerator.wait_for_everyone()
     if training.process_index == 0:
         merge_folds(Path(training.output_dir), pool, arguments.folds, made_by)
 
 
-def fold_arguments(training: TrainingArguments, fold: int) -> TrainingArguments:
+def arguments_of_fold(training: TrainingArguments, fold: int) -> TrainingArguments:
     """The same in a folder of its own, and with the last epoch's model: choosing one would use the held-out rows."""
-    mine = copy.copy(training)
-    mine.output_dir = str(Path(training.output_dir) / f"fold_{fold}")
-    mine.run_name = f"{training.run_name or Path(training.output_dir).name}-fold{fold}"
-    mine.load_best_model_at_end = False
-    return mine
+    own = copy.copy(training)
+    own.output_dir = str(Path(training.output_dir) / f"fold_{fold}")
+    own.run_name = f"{training.run_name or Path(training.output_dir).name}-fold{fold}"
+    own.load_best_model_at_end = False
+    return own
 
 
-def make_pool(dataset, label: str, folds: int, seed: int) -> Pool:
+def make_pool(splits: DatasetDict, label: str, folds: int, seed: int) -> Pool:
     """Train and validation together, dealt into folds. Raises DatasetError where the groups do not suffice."""
     ids, groups, labels = [], [], []
     for split in POOLED:
-        ids += dataset[split]["id"]
-        groups += dataset[split]["group"]
-        labels += dataset[split][label]
+        ids += splits[split]["id"]
+        groups += splits[split]["group"]
+        labels += splits[split][label]
     if len(set(groups)) < folds:
         raise DatasetError(f"--folds {folds} needs as many duplicate groups; the dataset has {len(set(groups))}")
     fold_of = np.empty(len(ids), np.int64)
     dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for number, (_, held_out) in enumerate(dealer.split(ids, labels, groups)):
-        fold_of[held_out] = number
-    return Pool(ids, groups, np.array(labels), dataset["train"].features[label].names, fold_of)
-
-
-def fold_images(images: dict, pool: Pool, fold: int) -> dict[str, PooledImageDataset]:
-    """`train` and `validation` of one fold. images: ImageDataset of the dataset's own splits."""
-    parts = [images[split] for split in POOLED]
-    held_out = pool.fold_of == fold
-    rows = {"train": np.flatnonzero(~held_out), "validation": np.flatnonzero(held_out)}
-    return {split: PooledImageDataset(parts, mine) for split, mine in rows.items()}
+    for fold, (_, held_out) in enumerate(dealer.split(ids, labels, groups)):
+        fold_of[held_out] = fold
+    return Pool(ids, groups, np.array(labels), splits["train"].features[label].names, fold_of)
 
 
 def is_finished(folder: Path, made_by: dict) -> bool:
     """Whether this fold is there. Raises DatasetError if it was made from other data or in another way."""
-    path = folder / OOF_NAME
-    if not path.exists():
+    if not (folder / OOF_NAME).exists():
         return False
-    before = read_made_by(path)
+    try:
+        before = read_made_by(folder / OOF_NAME)
+    except OutOfFoldError as error:
+        raise DatasetError(f"{error}; delete it to train this fold again") from error
     changed = [name for name, value in made_by.items() if before.get(name) != value]
     if changed:
         name = changed[0]
@@ -178,74 +152,53 @@ def is_finished(folder: Path, made_by: dict) -> bool:
     return True
 
 
-def read_made_by(path: Path) -> dict:
-    """What write_fold recorded; empty for a file from elsewhere."""
-    try:
-        metadata = pyarrow.parquet.read_schema(path).metadata or {}
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise DatasetError(f"{path} cannot be read ({str(error).splitlines()[0][:200]}); delete it") from error
-    return json.loads(metadata.get(METADATA_KEY, b"{}"))
-
-
-def write_fold(folder: Path, pool: Pool, fold: int, logits: np.ndarray, made_by: dict) -> None:
-    """The held-out rows of one fold; the file's being there says that the fold is finished. logits: (rows, labels)."""
-    table = oof_table(pool, np.flatnonzero(pool.fold_of == fold), logits)
-    write_parquet(table.replace_schema_metadata({METADATA_KEY: json.dumps(made_by)}), folder / OOF_NAME)
-
-
-def oof_table(pool: Pool, rows: np.ndarray, logits: np.ndarray, embeddings: np.ndarray | None = None) -> pyarrow.Table:
-    """The columns of oof.parquet for these rows of the pool. logits: (rows, labels).
+def out_of_fold(
+    pool: Pool,
+    rows: np.ndarray,
+    logits: np.ndarray,
+    *,
+    embeddings: np.ndarray | None = None,
+    made_by: dict | None = None,
+) -> OutOfFold:
+    """The content of oof.parquet for these rows of the pool. logits: (rows, labels).
 
     embeddings: (rows, dim) only where one network gave them for all folds; those of several cannot be compared.
     """
-    columns = {
-        "id": [pool.ids[row] for row in rows],
-        "group": [pool.groups[row] for row in rows],
-        "label": [pool.names[pool.labels[row]] for row in rows],
-        "fold": pyarrow.array(pool.fold_of[rows], pyarrow.int16()),
-    }
-    matrices = {"probabilities": softmax(logits.astype(np.float64), axis=1), "logits": logits}
-    if embeddings is not None:
-        matrices["embeddings"] = embeddings
-    for name, values in matrices.items():
-        columns[name] = pyarrow.array(list(values.astype(np.float32)), pyarrow.list_(pyarrow.float32()))
-    return pyarrow.table(columns)
-
-
-def write_parquet(table: pyarrow.Table, path: Path) -> None:
-    """Under its name only when it is complete."""
-    partial = path.with_suffix(".partial")
-    pyarrow.parquet.write_table(table, partial, compression="zstd")
-    partial.replace(path)
+    return OutOfFold(
+        ids=[pool.ids[row] for row in rows],
+        groups=[pool.groups[row] for row in rows],
+        labels=[pool.names[pool.labels[row]] for row in rows],
+        fold_of=pool.fold_of[rows],
+        probabilities=softmax(logits.astype(np.float64), axis=1),
+        logits=logits,
+        embeddings=embeddings,
+        made_by=made_by or {},
+    )
 
 
 def merge_folds(output: Path, pool: Pool, folds: int, made_by: dict) -> None:
     """Write OUTPUT/oof.parquet and oof.json and print the score, or say which folds are still to do."""
-    folders = [output / f"fold_{number}" for number in range(folds)]
-    missing = [number for number, folder in enumerate(folders) if not is_finished(folder, made_by)]
+    folders = [output / f"fold_{fold}" for fold in range(folds)]
+    missing = [fold for fold, folder in enumerate(folders) if not is_finished(folder, made_by)]
     if missing:
         print(f"still to do for {output / OOF_NAME}: --fold {', '.join(map(str, missing))}")
         return
-    tables = [pyarrow.parquet.read_table(folder / OOF_NAME) for folder in folders]
-    table = pyarrow.concat_tables(tables)
-    write_parquet(table, output / OOF_NAME)
-    result = {**made_by, "rows": table.num_rows, **out_of_fold_score(table, pool)}
-    (output / SCORES_NAME).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{output / OOF_NAME}: {table.num_rows:,} images, each predicted by the model that did not see it")
+    parts = [read_out_of_fold(folder / OOF_NAME, pool.names) for folder in folders]
+    row_of = {identity: row for row, identity in enumerate(pool.ids)}
+    rows = np.array([row_of[identity] for part in parts for identity in part.ids])
+    predictions = out_of_fold(pool, rows, np.concatenate([part.logits for part in parts]), made_by=made_by)
+    write_out_of_fold(output / OOF_NAME, predictions)
+    result = {**made_by, "rows": len(rows), **out_of_fold_score(predictions, pool.labels[rows], pool.names)}
+    write_json(output / SCORES_NAME, result)
+    print(f"{output / OOF_NAME}: {len(rows):,} images, each predicted by the model that did not see it")
     for name in SCORES:
         low, high = result[name]["interval"]
         print(f"  out-of-fold {name:<10} {result[name]['value']:.4f}  [{low:.4f}, {high:.4f}]")
     print(f"  expected calibration error {result['expected_calibration_error']:.4f}")
 
 
-def out_of_fold_score(table: pyarrow.Table, pool: Pool) -> dict:
-    """Scores with 95% intervals over all rows, and the accuracy of each fold."""
-    from evaluation.scoring import score
-
-    number_of = {name: number for number, name in enumerate(pool.names)}
-    truth = np.array([number_of[name] for name in table["label"].to_pylist()])
-    values = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    probabilities = values.reshape(len(truth), len(pool.names)).astype(np.float64)
-    right, fold_of = probabilities.argmax(axis=1) == truth, table["fold"].to_numpy()
-    found = score(probabilities, truth, table["group"].to_pylist(), pool.names)
-    return {**found, "fold_accuracy": [float(right[fold_of == fold].mean()) for fold in np.unique(fold_of)]}
+def out_of_fold_score(predictions: OutOfFold, truth: np.ndarray, names: Sequence[str]) -> dict:
+    """Scores with 95% intervals over all rows, and the accuracy of each fold. truth: (rows,) label ids."""
+    correct, fold_of = predictions.probabilities.argmax(axis=1) == truth, predictions.fold_of
+    scores = score(predictions.probabilities, truth, predictions.groups, names)
+    return {**scores, "fold_accuracy": [float(correct[fold_of == fold].mean()) for fold in np.unique(fold_of)]}

@@ -6,19 +6,20 @@ import torch
 from torchvision.transforms.v2 import functional
 from transformers import AutoModelForImageClassification
 
+from app.errors import UserError, one_line
 from models.registry import normalization_of
 
 SHOWN_LABELS = 3
 
 
-class TeacherError(ValueError):
+class TeacherError(UserError):
     """The teacher cannot be loaded or has other labels; the message says which."""
 
 
 class Teacher(torch.nn.Module):
-    """Answers for the student's images, whatever image size, normalisation and order of labels its own are.
+    """Answers for the student's images, whatever its own image size, normalization and order of labels are.
 
-    folder: a model folder of train.py. labels: the student's, in its order. mean, std: the student's normalisation.
+    folder: a model folder of train.py. labels: the student's, in its order. mean, std: the student's normalization.
     Raises TeacherError.
     """
 
@@ -27,15 +28,14 @@ class Teacher(torch.nn.Module):
         try:
             self.model = AutoModelForImageClassification.from_pretrained(folder).eval().requires_grad_(False)
         except (OSError, ValueError) as error:
-            there = Path(folder).is_dir()
-            reason = str(error).strip().splitlines()[0] if there else "no such folder, nor a model on the Hub"
-            raise TeacherError(f"--teacher {folder} is no model folder with weights: {reason}") from error
+            reason = one_line(error) if Path(folder).is_dir() else "no such folder, nor a model on the Hub"
+            raise TeacherError(f"--teacher {folder} is not a model folder with weights: {reason}") from error
         own = [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
         _check_labels(folder, own, labels)
         self.register_buffer("order", torch.tensor([own.index(label) for label in labels]))
         self.image_size = self.model.config.image_size
         own_mean, own_std = (torch.tensor(values) for values in normalization_of(folder))
-        # Undoing the student's normalisation and applying the teacher's is one multiplication and one addition.
+        # Undoing the student's normalization and applying the teacher's is one multiplication and one addition.
         self.register_buffer("scale", (torch.tensor(std) / own_std).view(1, 3, 1, 1))
         self.register_buffer("shift", ((torch.tensor(mean) - own_mean) / own_std).view(1, 3, 1, 1))
 
@@ -50,10 +50,10 @@ class Teacher(torch.nn.Module):
 
 
 def _check_labels(folder: str, own: list[str], labels: list[str]) -> None:
-    missing, more = [x for x in labels if x not in own], [x for x in own if x not in labels]
+    missing, extra = [label for label in labels if label not in own], [label for label in own if label not in labels]
     differences = [
         f"{what} {len(names)} ({', '.join(names[:SHOWN_LABELS])}{', …' if len(names) > SHOWN_LABELS else ''})"
-        for what, names in (("it lacks", missing), ("the dataset lacks", more))
+        for what, names in (("it lacks", missing), ("the dataset lacks", extra))
         if names
     ]
     if differences:

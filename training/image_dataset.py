@@ -4,8 +4,7 @@ pixels = cached_pixels(split, image_size=128, folder=Path("data/kaggle_fashion/c
 """
 
 import hashlib
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,16 +15,18 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from tqdm import tqdm
 
+from app.files import replacing
 from app.images import load_image, resize
+from data_prep.pipeline.command import available_cores
 
 CHUNK_ROWS = 256
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # pixels, label ids, row numbers
 
 
 class ImageDataset(torch.utils.data.Dataset):
-    """Rows of a split as uint8 images and label ids; hands out whole batches, which costs one copy each."""
+    """Rows of a split as uint8 images and label ids, training.data.Images; a whole batch costs one copy."""
 
-    def __init__(self, split: Dataset, columns: list[str], pixels: np.ndarray):
+    def __init__(self, split: Dataset, columns: Sequence[str], pixels: np.ndarray):
         self.pixels = pixels
         self.labels = np.stack([np.asarray(split[column]) for column in columns], axis=1)
         self._split = split
@@ -33,19 +34,50 @@ class ImageDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, index: int) -> Batch:
-        return self.pixels[index], self.labels[index], np.asarray(index)
-
     def __getitems__(self, indices: list[int]) -> Batch:
         return self.pixels[indices], self.labels[indices], np.asarray(indices)
 
     def ids(self, rows: list[int]) -> list[str]:
-        """The ids of some rows, to name them to a person."""
         return self._split[rows]["id"]
 
     def groups(self) -> list[str]:
-        """The duplicate group of every row."""
         return self._split["group"][:]
+
+
+class PooledImageDataset:
+    """Some rows of several ImageDataset as if they were one, without a copy of the pixels."""
+
+    def __init__(self, parts: Sequence[ImageDataset], rows: np.ndarray):
+        """rows: numbers that count through all parts."""
+        self.parts, self.rows = parts, rows
+        self.starts = np.cumsum([0, *(len(part) for part in parts)])
+        self.labels = np.concatenate([part.labels for part in parts])[rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """A batch as ImageDataset gives it; row numbers are this object's own."""
+        rows = self.rows[indices]
+        part_of = self._part_of(rows)
+        pixels = np.empty((len(rows), *self.parts[0].pixels.shape[1:]), np.uint8)
+        for number, part in enumerate(self.parts):
+            in_part = part_of == number
+            pixels[in_part] = part.pixels[rows[in_part] - self.starts[number]]
+        return pixels, self.labels[indices], np.asarray(indices)
+
+    def ids(self, rows: list[int]) -> list[str]:
+        rows = self.rows[rows]
+        places = zip(self._part_of(rows).tolist(), rows.tolist(), strict=True)
+        return [self.parts[number].ids([int(row - self.starts[number])])[0] for number, row in places]
+
+    def groups(self) -> list[str]:
+        groups = [group for part in self.parts for group in part.groups()]
+        return [groups[row] for row in self.rows]
+
+    def _part_of(self, rows: np.ndarray) -> np.ndarray:
+        """(rows,): the part that each row, counted through all parts, lies in."""
+        return np.searchsorted(self.starts, rows, side="right") - 1
 
 
 def collate(batch: Batch) -> dict[str, torch.Tensor]:
@@ -54,12 +86,16 @@ def collate(batch: Batch) -> dict[str, torch.Tensor]:
     `rows` (batch,) are the rows of the split.
     """
     pixels, labels, rows = batch
-    labels = torch.from_numpy(labels)
+    return {**model_inputs(pixels, labels), "rows": torch.from_numpy(rows)}
+
+
+def model_inputs(pixels: np.ndarray, labels: np.ndarray) -> dict[str, torch.Tensor]:
+    """pixels: (batch, size, size, 3) uint8; labels: (batch, levels) ids, the label first."""
+    label_ids = torch.from_numpy(labels)
     return {
         "pixel_values": torch.from_numpy(pixels).permute(0, 3, 1, 2),
-        "labels": labels[:, 0],
-        "coarser_labels": labels[:, 1:],
-        "rows": torch.from_numpy(rows),
+        "labels": label_ids[:, 0],
+        "coarser_labels": label_ids[:, 1:],
     }
 
 
@@ -68,12 +104,8 @@ def cached_pixels(split: Dataset, image_size: int, folder: Path) -> np.ndarray:
     path = cache_file(split, image_size, folder)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        try:
+        with replacing(path) as partial:
             _decode_all(split, image_size, partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")
 
 
@@ -88,19 +120,21 @@ def bytes_to_cache(splits: Iterable[Dataset], image_size: int, folder: Path) -> 
     return sum(len(split) * 3 * image_size**2 for split in splits if not cache_file(split, image_size, folder).exists())
 
 
+def decode(data: bytes, image_size: int) -> np.ndarray:
+    """(image_size, image_size, 3) uint8 of an encoded image. Raises ImageError."""
+    return np.asarray(resize(load_image(data, target_size=image_size), (image_size, image_size)))
+
+
 def _decode_all(split: Dataset, image_size: int, path: Path) -> None:
     shape = (len(split), image_size, image_size, 3)
     pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     encoded = split.select_columns("image").cast_column("image", ImageFeature(decode=False))
-
-    def decode(row: dict) -> np.ndarray:
-        return np.asarray(resize(load_image(row["bytes"], target_size=image_size), (image_size, image_size)))
-
     # Pillow releases the interpreter's lock while it decodes and resizes, so threads use every core.
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(split), desc="decode", unit=" images") as bar:
+    with ThreadPoolExecutor(available_cores()) as pool, tqdm(total=len(split), desc="decode", unit=" images") as bar:
         for start in range(0, len(split), CHUNK_ROWS):
             rows = encoded[start : start + CHUNK_ROWS]["image"]
-            for index, decoded in enumerate(pool.map(decode, rows), start):
-                pixels[index] = decoded
+            decoded = pool.map(lambda row: decode(row["bytes"], image_size), rows)
+            for index, image in enumerate(decoded, start):
+                pixels[index] = image
             bar.update(len(rows))
     pixels.flush()

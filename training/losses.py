@@ -15,11 +15,11 @@ EFFECTIVE_BETA = 0.9999  # of Cui et al. 2019 (arXiv:1901.05555) for their large
 
 
 class Loss(torch.nn.Module):
-    """Mean loss of a batch of logits (batch, classes) float32 against targets (batch, classes) that sum to 1 a row.
+    """Mean loss of a batch of logits (batch, classes) float32 against targets (batch, classes), each row summing to 1.
 
-    counts: training images a class, which class_weights and logit_adjustment need. class_weights: how an image
+    counts: training images per class, which class_weights and logit_adjustment need. class_weights: how an image
     counts by its class. smoothing: share of each target that is spread over all classes. logit_adjustment: tau of Menon
-    et al. 2020 (arXiv:2007.07314), which adds tau * log(prior) to the logits here only, so that the plain logits favour
+    et al. 2020 (arXiv:2007.07314), which adds tau * log(prior) to the logits here only, so that the plain logits favor
     no class for being frequent.
 
     An image's whole loss has the weight of its class. torch's own `weight` together with `label_smoothing` weights
@@ -41,13 +41,13 @@ class Loss(torch.nn.Module):
         self.register_buffer("adjustment", logit_adjustment * log_prior(counts) if logit_adjustment else None)
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        each = self._of_each_image(logits if self.adjustment is None else logits + self.adjustment, targets)
+        losses = self._per_image(logits if self.adjustment is None else logits + self.adjustment, targets)
         if self.weights is None:
-            return each.mean()
+            return losses.mean()
         weights = (targets * self.weights).sum(dim=1)
-        return (each * weights).sum() / weights.sum()
+        return (losses * weights).sum() / weights.sum()
 
-    def _of_each_image(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _per_image(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logarithms = logits.log_softmax(dim=1)
         if self.smoothing:
             targets = (1 - self.smoothing) * targets + self.smoothing / targets.shape[1]
@@ -77,5 +77,5 @@ def distillation_loss(logits: torch.Tensor, teacher_logits: torch.Tensor, temper
 
     Both (batch, classes) float32. The factor temperature² keeps the gradients as large as at temperature 1.
     """
-    student, teacher = ((each / temperature).log_softmax(dim=1) for each in (logits, teacher_logits))
+    student, teacher = ((raw / temperature).log_softmax(dim=1) for raw in (logits, teacher_logits))
     return F.kl_div(student, teacher, log_target=True, reduction="batchmean") * temperature**2

@@ -1,6 +1,5 @@
 """A trained model as a complete Hugging Face folder: weights, config, preprocessing, arguments and model card."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +7,9 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torchvision.transforms import v2
 from transformers import Trainer
+
+from app.files import write_json, write_text
+from training.arguments import Arguments
 
 CARD = """---
 {metadata}
@@ -27,11 +29,10 @@ Made with `{command}`, seed {seed}. `arguments.json` holds every argument, `conf
 """
 
 
-def write_model_folder(trainer: Trainer, arguments, command: str, scores: dict[str, float]) -> None:
+def write_model_folder(trainer: Trainer, arguments: Arguments, command: str, scores: dict[str, float]) -> None:
     """Write everything but the ONNX graph into the trainer's output folder.
 
-    arguments: train.Arguments. command: what the user typed. scores: `validation_accuracy`, `test_macro_f1` … in the
-    names of Trainer.evaluate.
+    command: what the user typed. scores: `validation_accuracy`, `test_macro_f1` … as Trainer.evaluate names them.
     Only safetensors and JSON go in: the Trainer's own pickles stay in the checkpoint folders.
     """
     folder = Path(trainer.args.output_dir)
@@ -39,14 +40,14 @@ def write_model_folder(trainer: Trainer, arguments, command: str, scores: dict[s
     normalize = next(step for step in trainer.eval_transform.transforms if isinstance(step, v2.Normalize))
     write_preprocessor(folder, trainer.model.config.image_size, normalize.mean, normalize.std)
     given = {**asdict(arguments), **asdict(trainer.recipe), "training": _public(trainer.args.to_sanitized_dict())}
-    _write_json(folder / "arguments.json", {"command": command, **given})
-    (folder / "README.md").write_text(_card(trainer, arguments, command, scores), encoding="utf-8")
+    write_json(folder / "arguments.json", {"command": command, **given})
+    write_text(folder / "README.md", _card(trainer, arguments, command, scores))
 
 
 def write_preprocessor(folder: Path, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Hugging Face's words for what the training images went through, plus `do_pad_to_square`."""
+    """Hugging Face's names for what the training images went through, plus `do_pad_to_square`."""
     content = {
-        "image_processor_type": "ViTImageProcessor",  # resize to a fixed size, rescale, normalise: fits every model
+        "image_processor_type": "ViTImageProcessor",  # resize to a fixed size, rescale, normalize: fits every model
         "do_pad_to_square": True,
         "do_resize": True,
         "size": {"height": size, "width": size},
@@ -57,18 +58,14 @@ def write_preprocessor(folder: Path, size: int, mean: Sequence[float], std: Sequ
         "image_mean": list(mean),
         "image_std": list(std),
     }
-    _write_json(folder / "preprocessor_config.json", content)
+    write_json(folder / "preprocessor_config.json", content)
 
 
 def _public(arguments: dict) -> dict:
     return {key: value for key, value in arguments.items() if not key.endswith("_token")}
 
 
-def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _card(trainer: Trainer, arguments, command: str, scores: dict[str, float]) -> str:
+def _card(trainer: Trainer, arguments: Arguments, command: str, scores: dict[str, float]) -> str:
     folder, dataset = Path(trainer.args.output_dir), Path(arguments.dataset).name
     split_and_metric = {key: key.split("_", 1) for key in scores if _is_quality(key)}
     results = [

@@ -10,17 +10,17 @@ The card dataset_info.md beside them holds the taxonomy. Training reads footers 
 has, then streams: the order of the shards is drawn for each epoch, and rows go through a shuffle buffer, both by
 --seed, so that an interrupted run resumes in the same order. Images are decoded in threads ahead of the training.
 
-Shards of others are not trusted: a row that names a file or an address instead of holding its image is refused,
+Other people's shards are not trusted: a row that names a file or an address instead of holding its image is refused,
 because decoding it would fetch whatever it names.
 """
 
-import os
 import re
 import tempfile
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -34,21 +34,23 @@ from datasets import ClassLabel, Features, load_dataset
 from datasets import Image as ImageFeature
 from datasets.distributed import split_dataset_by_node
 
-from app.images import ImageError, load_image, resize
+from app.errors import one_line
+from app.images import ImageError
 from data_prep.pipeline.card import CARD_NAME, read_card
+from data_prep.pipeline.command import available_cores
 from data_prep.pipeline.prepared import DatasetError, taxonomy_of
 from data_prep.shards import refusal
+from training.image_dataset import Batch, decode, model_inputs
 
 SPLIT_PATTERN = re.compile(r"(train|validation|test)(?![a-z])")
 BUFFER_ROWS = 2000  # encoded images in memory from which the next one is drawn
 ROWS_AHEAD = 256  # decoded while the model works
 FOOTER_THREADS = 8
-ERROR_LENGTH = 200
 
 
 @dataclass(frozen=True)
 class StreamedSplit:
-    """The shards of one split; nothing but their footers has been read. addresses: full, one a shard."""
+    """The shards of one split; nothing but their footers has been read. addresses: full, one per shard."""
 
     addresses: list[str]
     features: Features
@@ -91,26 +93,26 @@ class StreamedImageDataset(torch.utils.data.IterableDataset):
         return [known[row] for row in rows]
 
     def groups(self) -> list[str]:
-        """The duplicate group of every row, in the order of the shards; each row its own where they tell none."""
+        """The duplicate group of every row, in the order of the shards; each row its own where they name none."""
         return self.split.column("group" if "group" in self.split.features else "id")
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rows, worker = self.rows, torch.utils.data.get_worker_info()
         if worker is not None:
             rows = split_dataset_by_node(rows, rank=worker.id, world_size=worker.num_workers)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(available_cores()) as pool:
             for row, pixels in in_order(pool, self._decode, rows, ROWS_AHEAD):
                 if pixels is not None:
                     yield pixels, np.array([row[column] for column in self.columns])
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
         """A batch of rows counted in the order of the shards, for a look at a few: the stream is read up to them."""
-        wanted, found = set(indices), {}
+        in_batch, samples = set(indices), {}
         plain = StreamedImageDataset(self.split, self.columns, self.image_size)
-        for index, row in enumerate(islice(plain.rows, max(wanted) + 1)):
-            if index in wanted:
-                found[index] = plain._decode(row)[1], [row[column] for column in self.columns]
-        pixels, labels = zip(*(found[index] for index in indices), strict=True)
+        for index, row in enumerate(islice(plain.rows, max(in_batch) + 1)):
+            if index in in_batch:
+                samples[index] = plain._decode(row)[1], [row[column] for column in self.columns]
+        pixels, labels = zip(*(samples[index] for index in indices), strict=True)
         return np.stack(pixels), np.array(labels), np.asarray(indices)
 
     def _decode(self, row: dict) -> tuple[dict, np.ndarray | None]:
@@ -119,26 +121,16 @@ class StreamedImageDataset(torch.utils.data.IterableDataset):
         if data is None:
             raise DatasetError(refusal(f"rows such as {row['id']}"))
         try:
-            image = load_image(data, target_size=self.image_size)
-            return row, np.asarray(resize(image, (self.image_size, self.image_size)))
+            return row, decode(data, self.image_size)
         except ImageError as error:
             if not self.shuffled:
-                message = f"image {row['id']}: {error}; a score needs every image"
-                raise DatasetError(message) from error
+                raise DatasetError(f"image {row['id']}: {error}; a score needs every image") from error
             warnings.warn(f"the image {row['id']} is left out: {error}", stacklevel=2)
             return row, None
 
 
-def streamed_splits(
-    dataset: dict[str, StreamedSplit], columns: Sequence[str], image_size: int, seed: int
-) -> dict[str, StreamedImageDataset]:
-    """The images of every split; those to train on in an order drawn by the seed."""
-    seeds = {"train": seed}
-    return {name: StreamedImageDataset(split, columns, image_size, seeds.get(name)) for name, split in dataset.items()}
-
-
 def in_order(pool: ThreadPoolExecutor, work: Callable, items: Iterable, ahead: int) -> Iterator:
-    """The results of `work` on the items, in their order, so many of them begun ahead of the one asked for."""
+    """The results of `work` on the items, in their order, `ahead` of them started before they are asked for."""
     pending = deque()
     try:
         for item in items:
@@ -152,14 +144,8 @@ def in_order(pool: ThreadPoolExecutor, work: Callable, items: Iterable, ahead: i
 
 
 def collate_rows(rows: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, torch.Tensor]:
-    """What image_data.collate makes of a batch, without the row numbers, which a stream does not have."""
-    pixels, labels = (np.stack(column) for column in zip(*rows, strict=True))
-    labels = torch.from_numpy(labels)
-    return {
-        "pixel_values": torch.from_numpy(pixels).permute(0, 3, 1, 2),
-        "labels": labels[:, 0],
-        "coarser_labels": labels[:, 1:],
-    }
+    """What image_dataset.collate makes of a batch, without the row numbers, which a stream does not have."""
+    return model_inputs(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
 # --- opening ---------------------------------------------------------------------------------------------------------
@@ -167,14 +153,14 @@ def collate_rows(rows: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, torch.T
 
 def open_shards(address: str, label: str, needed: Sequence[str]) -> dict[str, StreamedSplit]:
     """The splits below an address, from the shards' footers. Raises DatasetError in one line."""
-    found = find_shards(address)
-    missing = [split for split in needed if split not in found]
+    shards = find_shards(address)
+    missing = [split for split in needed if split not in shards]
     if missing:
         raise DatasetError(
-            f"{address} has no shards {missing[0]}*.parquet; it has {', '.join(found) or 'no .parquet files'}; "
+            f"{address} has no shards {missing[0]}*.parquet; it has {', '.join(shards) or 'no .parquet files'}; "
             "`python -m data_prep.shards` writes shards"
         )
-    return {split: open_split(split, addresses, label) for split, addresses in found.items()}
+    return {split: open_split(split, addresses, label) for split, addresses in shards.items()}
 
 
 def find_shards(address: str) -> dict[str, list[str]]:
@@ -182,23 +168,23 @@ def find_shards(address: str) -> dict[str, list[str]]:
     try:
         filesystem, root = fsspec.core.url_to_fs(address)
         paths = sorted(filesystem.glob(f"{root.rstrip('/')}/**/*.parquet"))
-    except Exception as error:  # each file system has exceptions of its own, without a common base
+    except Exception as error:  # each file system has exceptions of its own, without a common base class
         raise DatasetError(f"--dataset {address} cannot be opened: {one_line(error)}") from error
-    found: dict[str, list[str]] = {}
+    shards: dict[str, list[str]] = {}
     for path in paths:
         inside = path.removeprefix(root).lstrip("/").split("/")
         matches = [match[1] for match in map(SPLIT_PATTERN.match, reversed(inside)) if match]
         if matches:
-            found.setdefault(matches[0], []).append(filesystem.unstrip_protocol(path))
-    return found
+            shards.setdefault(matches[0], []).append(filesystem.unstrip_protocol(path))
+    return shards
 
 
 def open_split(split: str, addresses: list[str], label: str) -> StreamedSplit:
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
         footers = list(pool.map(read_footer, addresses))
     features = footers[0][0]
-    for address, (mine, _) in zip(addresses, footers, strict=True):
-        if mine != features:
+    for address, (columns, _) in zip(addresses, footers, strict=True):
+        if columns != features:
             raise DatasetError(f"{address} has other columns or class names than {addresses[0]}")
     absent = [name for name in ("image", "id") if name not in features]
     if absent:
@@ -220,7 +206,7 @@ def read_footer(address: str) -> tuple[Features, int]:
             shard = pyarrow.parquet.ParquetFile(file)
             features, footer = Features.from_arrow_schema(shard.schema_arrow), shard.metadata
     except Exception as error:  # as above; and pyarrow's
-        raise DatasetError(f"{address} is no readable Parquet file: {one_line(error)}") from error
+        raise DatasetError(f"{address} is not a readable Parquet file: {one_line(error)}") from error
     for group in map(footer.row_group, range(footer.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             counts = column.statistics
@@ -231,31 +217,25 @@ def read_footer(address: str) -> tuple[Features, int]:
 
 def shards_taxonomy(address: str, label: str, names: Sequence[str]) -> dict:
     """As data_prep.pipeline.prepared.taxonomy_of, from the card beside the shards; one level without a card."""
-    text = read_beside(address, CARD_NAME)
-    if text is None:
-        return {"levels": [label], "paths": {name: [name] for name in names}}
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / CARD_NAME).write_bytes(text)
+    with copied_card(address) as folder:
+        if folder is None:
+            return {"levels": [label], "paths": {name: [name] for name in names}}
         return taxonomy_of(folder, label, names)
 
 
 def shards_fingerprint(address: str) -> str | None:
     """The fingerprint in the card beside the shards; None without a card."""
-    text = read_beside(address, CARD_NAME)
-    if text is None:
-        return None
+    with copied_card(address) as folder:
+        return None if folder is None else read_card(folder).get("fingerprint")
+
+
+@contextmanager
+def copied_card(address: str) -> Iterator[str | None]:
+    """A folder on this machine with the card beside the shards; None without a card."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / CARD_NAME).write_bytes(text)
-        return read_card(folder).get("fingerprint")
-
-
-def read_beside(address: str, name: str) -> bytes | None:
-    try:
-        with fsspec.open(f"{address.rstrip('/')}/{name}", "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-
-
-def one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:ERROR_LENGTH]
+        try:
+            with fsspec.open(f"{address.rstrip('/')}/{CARD_NAME}", "rb") as card:
+                Path(folder, CARD_NAME).write_bytes(card.read())
+        except FileNotFoundError:
+            folder = None
+        yield folder

@@ -1,35 +1,36 @@
-"""A Transformers Trainer for uint8 image batches: augments whole batches, scores each level of the taxonomy."""
+"""A Transformers Trainer for uint8 image batches: augments whole batches, computes the recipe's loss, stops at NaN."""
 
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import EvalPrediction, Trainer
+from transformers import Trainer
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from evaluation.metrics import ClassificationMetrics
-from models.registry import head_of, layer_depths
-from training.callbacks import EMA, BalancedSampler, FreezeBackbone, SeedEachProcess, parameter_groups
+from app.errors import UserError
+from models.layers import head_of, layer_depths
+from training.arguments import Recipe
+from training.callbacks import EMA, FreezeBackbone, SeedEachProcess
 from training.checkpoints import TRAINER_STATE
 from training.distillation import Teacher
 from training.losses import Loss, distillation_loss
-from training.recipe import Recipe
+from training.param_groups import parameter_groups
+from training.sampler import BalancedSampler
 
-# Looking at a loss on a GPU waits for all that it has to do, so it is done for many steps at once.
+# Reading a loss waits for all that the GPU has queued, so it is done for many steps at once.
 STEPS_BETWEEN_CHECKS = 50
 SHOWN_IMAGES = 8
 
 
-class DivergedError(RuntimeError):
-    """The loss or a weight is no longer a finite number; the message says where."""
+class DivergedError(UserError):
+    """The loss or a weight is not a finite number any more; the message says where."""
 
 
 class ImageTrainer(Trainer):
-    """Batches arrive as image_data.collate makes them and are augmented and normalised on the model's device.
+    """Batches arrive as image_dataset.collate makes them and are augmented and normalized on the model's device.
 
-    mix: changes (pixels, labels) into (pixels, targets) while training. loss: of the training steps. teacher: for
-    distillation with the recipe's weight and temperature. train() raises DivergedError.
+    mix: changes (pixels, targets) of a training batch. loss: of the training steps. teacher: for distillation with
+    the recipe's weight and temperature. train() raises DivergedError.
     """
 
     def __init__(
@@ -85,11 +86,11 @@ class ImageTrainer(Trainer):
         return loss
 
     def _check_losses(self) -> None:
-        """Raises DivergedError if a loss is not a finite number, before a checkpoint can hold what came of it."""
+        """Raises DivergedError if a loss is not a finite number, before a checkpoint can hold its weights."""
         steps, self.unchecked = self.unchecked, []
         if not steps or torch.stack([loss for _, _, loss, _ in steps]).isfinite().all():
             return
-        step, rate, loss, rows = next(each for each in steps if not each[2].isfinite())
+        step, rate, loss, rows = next(entry for entry in steps if not entry[2].isfinite())
         raise DivergedError(
             f"the loss is {loss.item()} at step {step}, with learning rate {rate:.1e}{self._images(rows)}: "
             "try a lower --learning_rate or --max_grad_norm"
@@ -148,7 +149,7 @@ class ImageTrainer(Trainer):
         self._check_losses()
         state = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / TRAINER_STATE
         if self.args.should_save:
-            state.unlink(missing_ok=True)  # an older run's, which would make a half-written checkpoint look whole
+            state.unlink(missing_ok=True)  # an older run's, which would make a half-written checkpoint look complete
         finite = [tensor.isfinite().all() for tensor in self.model.state_dict().values()]
         if not torch.stack(finite).all():
             raise DivergedError(f"a weight is not a finite number after step {self.state.global_step}")
@@ -168,17 +169,3 @@ class ImageTrainer(Trainer):
         super()._load_best_model()
         if self.average is not None:
             self.average.load(self.state.best_model_checkpoint)
-
-
-def score(prediction: EvalPrediction, ancestors: list[np.ndarray], levels: list[str]) -> dict[str, float]:
-    """Accuracy, top-5, macro-F1 and, for each coarser level, the accuracy of the predicted label's ancestor.
-
-    ancestors: for each level above the label, fine to coarse, the ancestor's id for every label id.
-    levels: the names of these levels.
-    """
-    labels, coarser = prediction.label_ids
-    scores = ClassificationMetrics().compute(predictions=prediction.predictions, references=labels)
-    predicted = prediction.predictions.argmax(axis=1)
-    for column, (level, ancestor) in enumerate(zip(levels, ancestors, strict=True)):
-        scores[f"{level}_accuracy"] = float((ancestor[predicted] == coarser[:, column]).mean())
-    return scores

@@ -1,20 +1,21 @@
-"""What the doctor knows about a dataset after one look at every image, and the form in which it says what it found."""
+"""What the doctor knows about a dataset after one look at every image, and the form in which it reports a finding."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from app.errors import UserError
 from data_prep.checks.contact_sheet import Band, Tile
 from data_prep.pipeline.card import read_card
 from data_prep.pipeline.corrections import Correction
 from data_prep.pipeline.duplicates import ImageSignature
 from data_prep.pipeline.facts import FactsCache, check_all
 from data_prep.pipeline.images import THUMBNAIL_SIDE, ImageFacts
+from data_prep.pipeline.prepared import pick_label, read_rows
 from data_prep.pipeline.schema import Row
-from data_prep.pipeline.storage import read_rows
 
 FINE = "nothing to do"
 GRAY_TOLERANCE = 1  # of 255 between the channels of an image without colour
@@ -24,9 +25,9 @@ GRAY_TOLERANCE = 1  # of 255 between the channels of an image without colour
 class Checkup:
     """The readable images of a dataset; all lists and arrays are parallel.
 
-    column: the label column that the report is about. unreadable: (row, reason) of the others. looks: see
-    data_prep.pipeline.duplicates. spread: `(n,) float32`, the standard deviation of the colours in [0, 127.5], 0 for a blank
-    image. grey: `(n,) bool`, True for an image without colour, whatever mode stores it.
+    column: the label column that the report is about. unreadable: (row, reason) of the others. signatures:
+    see data_prep.pipeline.duplicates. spread: `(n,) float32`, the standard deviation of the colours in [0, 127.5], 0
+    for a blank image. gray: `(n,) bool`, True for an image without colour, whatever mode stores it.
     """
 
     folder: Path
@@ -49,15 +50,15 @@ class Checkup:
         """Where the rows of a split are."""
         return [index for index, row in enumerate(self.rows) if row.split == split]
 
-    def tile(self, index: int, *more: str, alarm: bool = False) -> Tile:
-        """An image for a contact sheet with its id, label and title."""
+    def tile(self, index: int, *remarks: str, alarm: bool = False) -> Tile:
+        """An image for a contact sheet with its id, split, label and remarks; its title where there are none."""
         row = self.rows[index]
-        return Tile(row.image, (f"{row.id}, {row.split}", row.labels[self.column], *(more or (row.title,))), alarm)
+        return Tile(row.image, (f"{row.id}, {row.split}", row.labels[self.column], *(remarks or (row.title,))), alarm)
 
 
 @dataclass(slots=True)
 class Proposals:
-    """Corrections by id: what a person may apply after looking. A row is quarantined or relabelled once."""
+    """Corrections by id, which a person may apply after a look. A row is either quarantined or relabelled, and once."""
 
     quarantine: dict[str, Correction] = field(default_factory=dict)
     relabel: dict[str, Correction] = field(default_factory=dict)
@@ -90,43 +91,46 @@ class Finding:
 
 
 def open_dataset(folder: Path, column: str) -> tuple[Mapping, str, list[Row]]:
-    """(card, label column, rows). Raises ValueError for a folder that is no prepared dataset or has no such column."""
+    """(card, label column, rows). Raises UserError unless the folder is a prepared dataset with such a column."""
     card = read_card(folder)
-    columns = card.get("label_columns") or []
-    if not columns or (column and column not in columns):
-        raise ValueError(f"{folder} has no label column {column!r}; its card names {', '.join(columns) or 'none'}")
+    column = pick_label(folder, card.get("label_columns") or [], column)
     rows = list(read_rows(folder))
     if not rows:
-        raise ValueError(f"{folder} has no rows")
-    return card, column or columns[0], rows
+        raise UserError(f"{folder} has no rows")
+    return card, column, rows
 
 
 def examine(
     folder: Path, card: Mapping, column: str, offered: Sequence[Row], num_proc: int, cache: FactsCache
 ) -> Checkup:
-    """Look at every image once. Raises ValueError when none can be read."""
-    rows, unreadable = [], []
-    formats, modes, sha256, spread = [], [], [], []
+    """Look at every image once. Raises UserError when none can be read."""
+    rows, facts_of_rows, unreadable = [], [], []
 
-    def good_facts() -> Iterator[ImageFacts]:
-        found = check_all([row.image for row in offered], num_proc, cache)
-        for row, facts in zip(offered, found, strict=True):
+    def readable_facts() -> Iterator[ImageFacts]:
+        all_facts = check_all([row.image for row in offered], num_proc, cache)
+        for row, facts in zip(offered, all_facts, strict=True):
             if facts.reason:
                 unreadable.append((row, facts.reason))
-                continue
-            rows.append(row)
-            formats.append(facts.format)
-            modes.append(facts.mode)
-            sha256.append(facts.sha256)
-            spread.append(facts.spread)
-            yield facts
+            else:
+                rows.append(row)
+                facts_of_rows.append(replace(facts, thumbnail=b""))  # the signatures hold it
+                yield facts
 
-    signatures = ImageSignature.of(good_facts(), at_most=len(offered))
+    signatures = ImageSignature.of(readable_facts(), at_most=len(offered))
     if not rows:
-        raise ValueError(f"{folder} has no readable image ({len(unreadable)} unreadable)")
-    gray = has_no_color(signatures.thumbnails)
+        raise UserError(f"{folder} has no readable image ({len(unreadable)} unreadable)")
     return Checkup(
-        folder, card, column, rows, unreadable, formats, modes, sha256, signatures, np.array(spread, np.float32), gray
+        folder=folder,
+        card=card,
+        column=column,
+        rows=rows,
+        unreadable=unreadable,
+        formats=[facts.format for facts in facts_of_rows],
+        modes=[facts.mode for facts in facts_of_rows],
+        sha256=[facts.sha256 for facts in facts_of_rows],
+        signatures=signatures,
+        spread=np.array([facts.spread for facts in facts_of_rows], np.float32),
+        gray=has_no_color(signatures.thumbnails),
     )
 
 
@@ -144,6 +148,6 @@ def most_common(values: Sequence[str], shown: int) -> str:
     return text + (f" and {len(counts) - shown} more" if len(counts) > shown else "")
 
 
-def plural(count: int, one: str, many: str = "") -> str:
+def plural(count: int, singular: str, plural: str = "") -> str:
     """`1 image`, `1,297 images`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"

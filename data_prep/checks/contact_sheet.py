@@ -1,8 +1,9 @@
 """Contact sheets: small images with captions on one PNG, for a person to judge at a glance.
 
-    draw_sheet(Path("sheet.png"), "Near-duplicates", [Band("2 of one image", [Tile(image, ("1163", "Tshirts"))])])
+    draw_sheet(Path("sheet.png"), "Near-duplicates", [Band("2 copies of an image", [Tile(image, ("1163", "Tshirts"))])])
 
-The sheet is as wide as a page on GitHub shows it, so that captions stay readable there.
+The sheet is as wide as a page on GitHub shows it, so that captions stay readable there. Captions are wrapped here
+because Pillow's ImageText.wrap refuses a word that is wider than its line, such as a long id.
 """
 
 from bisect import bisect_right

@@ -29,7 +29,7 @@ PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))
 
 @dataclass(slots=True)
 class Copies:
-    """For each kind one key a row; rows with an equal, non-empty key are copies of each other."""
+    """For each kind one key per row; rows with an equal, non-empty key are copies of each other."""
 
     keys: dict[str, list[str]]
 
@@ -69,7 +69,7 @@ def describe_copies(checkup: Checkup, copies: Copies) -> Finding:
     products = {group[0]: len({copies.keys[TITLE][index] for index in group}) for group in near}
     several = sum(count > 1 for count in products.values())
     loose = sum(differ(group, copies.keys[GROUP]) for group in near)
-    shown = one_a_class(sorted(near, key=lambda group: (-products[group[0]], -len(group))), checkup.labels())
+    shown = first_per_class(sorted(near, key=lambda group: (-products[group[0]], -len(group))), checkup.labels())
     bands = [copies_band(checkup, group, products[group[0]]) for group in shown[:GROUPS_SHOWN]]
     lines = table(["copies by", "groups", "images in them", "largest group"], rows)
     if several:
@@ -81,7 +81,7 @@ def describe_copies(checkup: Checkup, copies: Copies) -> Finding:
     return Finding("Copies and near-duplicates", plural(count, "image"), advice, lines, "near_duplicates.png", bands)
 
 
-def one_a_class(groups: Sequence[list[int]], labels: Sequence[str]) -> list[list[int]]:
+def first_per_class(groups: Sequence[list[int]], labels: Sequence[str]) -> list[list[int]]:
     """The same groups, the first of each class before all others."""
     seen: set[str] = set()
     firsts = [group for group in groups if not (labels[group[0]] in seen or seen.add(labels[group[0]]))]
@@ -102,20 +102,20 @@ def describe_conflicts(checkup: Checkup, copies: Copies, proposals: Proposals) -
     """Copies that carry different labels: at least one of them is wrong, or the label cannot be seen."""
     columns = list(checkup.rows[0].labels)
     labels = {column: checkup.labels(column) for column in columns}
-    found = {kind: copies.groups(kind) for kind in (EXACT, NEAR, TITLE)}
+    groups_of = {kind: copies.groups(kind) for kind in (EXACT, NEAR, TITLE)}
     rows = []
     for column in columns:
-        counts = [sum(differ(group, labels[column]) for group in groups) for groups in found.values()]
+        counts = [sum(differ(group, labels[column]) for group in groups) for groups in groups_of.values()]
         rows.append((column, *(f"{count:,}" for count in counts)))
-    mine = labels[checkup.column]
-    conflicts = [group for group in found[NEAR] if differ(group, mine)]
+    own_labels = labels[checkup.column]
+    conflicts = [group for group in groups_of[NEAR] if differ(group, own_labels)]
     for group in conflicts:
-        propose_for_conflict(checkup, group, mine, proposals)
-    bands = [conflict_band(checkup, group, mine) for group in conflicts[: 2 * GROUPS_SHOWN]]
+        propose_for_conflict(checkup, group, own_labels, proposals)
+    bands = [conflict_band(checkup, group, own_labels) for group in conflicts[: 2 * GROUPS_SHOWN]]
     lines = ["Groups of copies in which a label differs:", ""]
-    lines += table(["label column", *found], rows)
-    titles = [group for group in found[TITLE] if differ(group, mine)]
-    lines += title_examples(checkup, titles, mine)
+    lines += table(["label column", *groups_of], rows)
+    titles = [group for group in groups_of[TITLE] if differ(group, own_labels)]
+    lines += title_examples(checkup, titles, own_labels)
     advice = "look at the sheet, correct one of them" if conflicts else FINE
     title = f"Copies with different labels in {checkup.column}"
     return Finding(title, plural(len(conflicts), "group"), advice, lines, "conflicts.png", bands)
@@ -176,9 +176,9 @@ def describe_leaks(checkup: Checkup, copies: Copies, proposals: Proposals) -> Fi
     for kind, keys in copies.keys.items():
         cells = []
         for split, other in PAIRS:
-            found = rows_with_copy(keys, splits, split, other)
-            cells.append(f"{len(found):,} ({len(found) / sizes[split]:.1%})" if found else "0")
-            leaking.update(found)
+            leaked = rows_with_copy(keys, splits, split, other)
+            cells.append(f"{len(leaked):,} ({len(leaked) / sizes[split]:.1%})" if leaked else "0")
+            leaking.update(leaked)
         rows.append((kind, *cells))
     for kind in SAME_IMAGE:
         propose_for_leaks(checkup, copies.keys[kind], kind, proposals)
@@ -193,8 +193,9 @@ def describe_leaks(checkup: Checkup, copies: Copies, proposals: Proposals) -> Fi
 
 def rows_with_copy(keys: Sequence[str], splits: Sequence[str], split: str, other: str) -> list[int]:
     """The rows of `split` whose key also occurs in `other`."""
-    seen = {key for key, mine in zip(keys, splits, strict=True) if mine == other and key}
-    return [index for index, (key, mine) in enumerate(zip(keys, splits, strict=True)) if mine == split and key in seen]
+    keyed = list(zip(keys, splits, strict=True))
+    seen = {key for key, row_split in keyed if row_split == other and key}
+    return [index for index, (key, row_split) in enumerate(keyed) if row_split == split and key in seen]
 
 
 def strictest_holders(checkup: Checkup, keys: Sequence[str]) -> dict[str, int]:
@@ -222,19 +223,19 @@ def leak_bands(checkup: Checkup, copies: Copies) -> list[Band]:
     bands, shown = [], set()
     for kind in copies.keys:
         for group in copies.groups(kind):
-            found = {checkup.rows[index].split for index in group}
-            if len(found) > 1 and len(bands) < GROUPS_SHOWN and not shown & set(group):
+            crossed = {checkup.rows[index].split for index in group}
+            if len(crossed) > 1 and len(bands) < GROUPS_SHOWN and not shown & set(group):
                 shown |= set(group)
-                bands.append(leak_band(checkup, group, kind, [split for split in STRICTEST_FIRST if split in found]))
+                bands.append(leak_band(checkup, group, kind, [split for split in STRICTEST_FIRST if split in crossed]))
     return bands
 
 
-def leak_band(checkup: Checkup, group: Sequence[int], kind: str, found: Sequence[str]) -> Band:
+def leak_band(checkup: Checkup, group: Sequence[int], kind: str, crossed: Sequence[str]) -> Band:
     """One group on the contact sheet, an image of each split first."""
-    firsts = [next(index for index in group if checkup.rows[index].split == split) for split in found]
+    firsts = [next(index for index in group if checkup.rows[index].split == split) for split in crossed]
     shown = (firsts + [index for index in group if index not in firsts])[:COPIES_SHOWN]
-    tiles = [checkup.tile(index, alarm=checkup.rows[index].split != found[0]) for index in shown]
-    return Band(f"{kind.replace('`', '')}: {', '.join(found)}", tiles)
+    tiles = [checkup.tile(index, alarm=checkup.rows[index].split != crossed[0]) for index in shown]
+    return Band(f"{kind.replace('`', '')}: {', '.join(crossed)}", tiles)
 
 
 # --- what leaks cost -------------------------------------------------------------------------------------------------
@@ -243,20 +244,21 @@ def leak_band(checkup: Checkup, group: Sequence[int], kind: str, found: Sequence
 def describe_price(checkup: Checkup, copies: Copies, predictions: Predictions) -> Finding:
     """A model's accuracy on leaked images against the others: what the leaks add to its score."""
     splits = [row.split for row in checkup.rows]
-    right = predictions.right(checkup.labels())
+    hits_of_all = predictions.hits(checkup.labels())
     rows, prices = [], []
     for split in ("validation", "test"):
-        mine = np.array([index for index in predictions.indices if splits[index] == split], dtype=np.int64)
+        in_split = np.array([splits[index] == split for index in predictions.indices], dtype=bool)
+        indices, hits = predictions.indices[in_split], hits_of_all[in_split]
+        before = len(rows)
         for kind, keys in copies.keys.items():
-            leaked = np.isin(mine, rows_with_copy(keys, splits, split, "train"))
+            leaked = np.isin(indices, rows_with_copy(keys, splits, split, "train"))
             if leaked.any():
-                hits = np.array([right[index] for index in mine])
                 price = hits.mean() - hits[~leaked].mean() if not leaked.all() else float("nan")
                 prices.append(price)
                 cells = (accuracy_cell(hits), accuracy_cell(hits[leaked]), accuracy_cell(hits[~leaked]))
                 rows.append((split, kind, *cells, f"{100 * price:+.1f} points"))
-        if len(mine) and not any(row[0] == split for row in rows):
-            rows.append((split, "none", accuracy_cell(np.array([right[index] for index in mine])), "–", "–", "0"))
+        if len(indices) and len(rows) == before:
+            rows.append((split, "none", accuracy_cell(hits), "–", "–", "0"))
     header = ["split", "copies in train by", "accuracy", "on leaked images", "on the others", "the leaks add"]
     lines = [f"Accuracy of {predictions.origin} with 95% intervals (Wilson).", "", *table(header, rows)]
     worst = max((price for price in prices if not np.isnan(price)), default=0.0)

@@ -1,4 +1,7 @@
-"""What single images and the class counts show: the doctor's findings that need no comparison of images."""
+"""What single images and the class counts show: the doctor's findings that need no comparison of images.
+
+They come from the facts of one look at each image, which are cached; cleanvision would decode every image again.
+"""
 
 import csv
 import os
@@ -6,15 +9,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from data_prep.checks.checkup import FINE, Checkup, Finding, Proposals, most_common, plural
 from data_prep.checks.contact_sheet import Band, Tile
 from data_prep.pipeline.card import table
-from data_prep.pipeline.description import kind_of
+from data_prep.pipeline.dataset_writer import REJECTED_NAME
 from data_prep.pipeline.images import BLANK_SPREAD
+from data_prep.pipeline.report import kind_of
 from data_prep.pipeline.schema import Row
 from data_prep.pipeline.splits import SPLITS
-from data_prep.pipeline.storage import REJECTED_NAME
 
 EMPTY_SPREAD = 0.5  # of 127.5, standard deviation over the thumbnail: nothing but noise is left
 SMALL_SIDE = 32  # pixels: below this a product is hard to tell even for a person
@@ -25,16 +29,7 @@ BAR_WIDTH = 40
 SIZES_SHOWN = 6
 TILES = 24
 PLAIN_MODES = ("RGB", "L")
-EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "MPO": (".jpg", ".jpeg", ".mpo"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-    "BMP": (".bmp", ".dib"),
-    "TIFF": (".tif", ".tiff"),
-    "AVIF": (".avif", ".avifs"),
-}
+CONTAINERS = {"MPO": "JPEG", "DIB": "BMP"}  # formats that share the extensions of another
 
 
 # --- single images ---------------------------------------------------------------------------------------------------
@@ -121,9 +116,10 @@ def image_checks(checkup: Checkup) -> list[tuple[str, str, np.ndarray, str]]:
 
 
 def wrong_extension(file: str, image_format: str) -> bool:
-    """True when the name has an extension that belongs to another format."""
+    """True when the name has an extension, and not one of the format's."""
     extension = os.path.splitext(file)[1].lower()
-    return bool(extension) and extension not in EXTENSIONS.get(image_format, (extension,))
+    named = Image.registered_extensions().get(extension)
+    return bool(extension) and CONTAINERS.get(named, named) != CONTAINERS.get(image_format, image_format)
 
 
 def describe_gray(checkup: Checkup) -> Finding:
@@ -179,7 +175,7 @@ def quantiles(values: np.ndarray, form: str) -> list[str]:
 
 
 def describe_classes(checkup: Checkup) -> Finding:
-    """Counts and imbalance of each label column, and one image a class."""
+    """Counts and imbalance of each label column, and one image per class."""
     rows = []
     for column in checkup.rows[0].labels:
         counts = train_counts(checkup, column).most_common()
@@ -229,21 +225,21 @@ def bars(counts: Sequence[tuple[str, int]], column: str) -> list[str]:
 
 def missing_classes(checkup: Checkup) -> list[str]:
     """Classes that a split cannot teach or score."""
-    found = {
+    present = {
         split: {checkup.rows[index].labels[checkup.column] for index in checkup.indices(split)} for split in SPLITS
     }
-    everywhere = set().union(*found.values())
+    everywhere = set().union(*present.values())
     lines = []
     for split in SPLITS:
-        missing = sorted(everywhere - found[split])
-        if missing and found[split]:
+        missing = sorted(everywhere - present[split])
+        if missing and present[split]:
             more = f" and {len(missing) - CLASSES_SHOWN} more" if len(missing) > CLASSES_SHOWN else ""
             lines += ["", f"Without an image in {split}: {', '.join(missing[:CLASSES_SHOWN])}{more}."]
     return lines
 
 
 def class_examples(checkup: Checkup, counts: Sequence[tuple[str, int]]) -> list[tuple[Row, int]]:
-    """(row, count) of one image a class: the one with the smallest hash, so that nobody chose it."""
+    """(row, count) of one image per class: the one with the smallest hash, so that nobody chose it."""
     first: dict[str, int] = {}
     for index, row in enumerate(checkup.rows):
         rival = first.setdefault(row.labels[checkup.column], index)

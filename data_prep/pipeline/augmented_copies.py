@@ -2,28 +2,24 @@
 
 import hashlib
 import io
-import sqlite3
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
-from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.pipeline.facts import obey_parent
+from app.errors import UserError
+from app.images import JPEG_FORMATS, load_image, open_checked
+from data_prep.pipeline.finished_work import FinishedWork
 from data_prep.pipeline.images import ImageReference
+from data_prep.pipeline.processes import map_in_processes
 
 ROTATION_DEGREES = 15
 SCALE_RANGE = (0.85, 1.15)
 FLIP_CHANCE = 0.5
 JPEG_QUALITY = 95
-JPEG_FORMATS = ("JPEG", "MPO")
-CHUNK = 16  # copies a task
-COMMIT_EVERY = 500  # copies: what a killed run loses at most
 FEW_COPIES = 100  # below this a pool takes longer to start than the work
 COPIES_VERSION = 1  # part of the key: raise it when `change` draws something else
+STORE_COLUMNS = ("data",)
 
 
 @dataclass(slots=True, frozen=True)
@@ -35,109 +31,43 @@ class CopyTask:
     image: ImageReference
 
 
-@dataclass(slots=True)
-class CopyStore:
-    """Finished copies by key in one SQLite file, so that a killed run can go on."""
-
-    connection: sqlite3.Connection
-
-    @classmethod
-    def open(cls, path: Path) -> "CopyStore":
-        """Raises ValueError when another run holds the file."""
-        connection = sqlite3.connect(path, timeout=1)
-        try:
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("BEGIN EXCLUSIVE")
-            connection.execute("CREATE TABLE IF NOT EXISTS copies (key TEXT PRIMARY KEY, data BLOB)")
-            connection.commit()
-        except sqlite3.OperationalError as error:
-            raise ValueError(
-                f"{path.parent} is in use by another run; wait for it or choose another --output"
-            ) from error
-        except sqlite3.DatabaseError:  # a killed machine left it damaged
-            connection.close()
-            path.unlink()
-            return cls.open(path)
-        return cls(connection)
-
-    def has(self, key: str) -> bool:
-        return self.connection.execute("SELECT 1 FROM copies WHERE key = ?", [key]).fetchone() is not None
-
-    def get(self, key: str) -> bytes:
-        return self.connection.execute("SELECT data FROM copies WHERE key = ?", [key]).fetchone()[0]
-
-    def put(self, key: str, data: bytes) -> None:
-        self.connection.execute("INSERT OR REPLACE INTO copies VALUES (?, ?)", [key, data])
-
-    def close(self) -> None:
-        self.connection.commit()
-        self.connection.close()
-
-
 @dataclass(slots=True, frozen=True)
 class StoredCopy:
     """A finished copy, read from the store."""
 
-    store: CopyStore
+    store: FinishedWork
     name: str
 
     def read(self) -> bytes:
-        return self.store.get(self.name)
+        return self.store.get(self.name)[0]
 
     def key(self) -> str:
         return self.name
 
 
-def make_copies(tasks: Sequence[CopyTask], store: CopyStore, num_proc: int) -> None:
-    """Fill the store with the copies that it lacks."""
-    waiting = [task for task in tasks if not store.has(task.key)]
-    with tqdm(total=len(waiting), desc="changing copies", unit="image", disable=None) as progress:
-        for number, (key, data) in enumerate(change_in_processes(waiting, num_proc), start=1):
-            store.put(key, data)
-            if number % COMMIT_EVERY == 0:
-                store.connection.commit()
-            progress.update()
-    store.connection.commit()
+def make_copies(tasks: Sequence[CopyTask], store: FinishedWork, num_proc: int) -> None:
+    """Fill the store, whose columns are STORE_COLUMNS, with the copies that it lacks."""
+    waiting = [task for task in tasks if task.key not in store]
+    copies = map_in_processes(change_task, waiting, num_proc, FEW_COPIES, prepare_worker=use_one_thread)
+    progress = tqdm(copies, "changing copies", len(waiting), unit="image", disable=None)
+    for task, data in zip(waiting, progress, strict=True):
+        store.put(task.key, [data])
+    store.commit()
 
 
-def change_in_processes(tasks: Sequence[CopyTask], num_proc: int) -> Iterator[tuple[str, bytes]]:
-    """(key, file) of each task, in `num_proc` processes where that pays."""
-    if num_proc <= 1 or len(tasks) < FEW_COPIES:
-        yield from map(change_task, tasks)
-        return
-    chunks = [tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)]
-    pool = ProcessPoolExecutor(num_proc, mp_context=get_context("spawn"), initializer=start_worker)
-    try:
-        for done in pool.map(change_chunk, chunks):
-            yield from done
-    except BrokenProcessPool as error:
-        raise ValueError(
-            "a worker process died while changing copies, probably for lack of memory; "
-            "run the same command again with --num_proc 1 (finished copies are kept)"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def start_worker() -> None:
-    """In a worker: one thread, as the processes share the cores already."""
+def use_one_thread() -> None:
+    """The processes share the cores already."""
     import torch
 
     torch.set_num_threads(1)
-    obey_parent()
 
 
-def change_chunk(chunk: Sequence[CopyTask]) -> list[tuple[str, bytes]]:
-    """What `change_task` says of each; runs in a worker."""
-    return [change_task(task) for task in chunk]
-
-
-def change_task(task: CopyTask) -> tuple[str, bytes]:
-    """The key and the file of one copy. Raises ValueError that names the copy where its image cannot be read."""
+def change_task(task: CopyTask) -> bytes:
+    """The file of one copy. Raises UserError that names the copy where its image cannot be read."""
     try:
-        return task.key, change(task.image.read(), task.key)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"cannot change {task.name}: {error}; data_prep.doctor finds such images") from error
+        return change(task.image.read(), task.key)
+    except (UserError, OSError) as error:
+        raise UserError(f"cannot change {task.name}: {error}; data_prep.doctor finds such images") from error
 
 
 def change(data: bytes, key: str) -> bytes:
@@ -149,12 +79,9 @@ def change(data: bytes, key: str) -> bytes:
     import models.torchvision_cpu  # noqa: F401  before torchvision
 
     import torch
-    from PIL import Image
     from torchvision.transforms import InterpolationMode, v2
 
-    from app.images import load_image
-
-    with Image.open(io.BytesIO(data)) as original:
+    with open_checked(data) as original:
         image_format = "JPEG" if original.format in JPEG_FORMATS else "PNG"
     image = load_image(data)
     turn = v2.Compose(

@@ -7,26 +7,32 @@ from pathlib import Path
 
 import yaml
 
+from app.errors import UserError
+
 CARD_NAME = "dataset_info.md"
 FINGERPRINT_DIGITS = 16
 
 
-def read_card(folder: str | Path) -> dict:
-    """The front matter of a prepared dataset: fingerprint, licence, source, seed, command, label_columns, taxonomy, ...
+class DatasetError(UserError):
+    """The dataset folder, a split or a column of it cannot be used; the message says what is there."""
 
-    Raises ValueError when the folder has no card or a damaged one."""
+
+def read_card(folder: str | Path) -> dict:
+    """The front matter of a prepared dataset: fingerprint, license, source, seed, command, label_columns, taxonomy, ...
+
+    Raises DatasetError when the folder has no card or a damaged one."""
     path = Path(folder) / CARD_NAME
     if not path.is_file():
-        raise ValueError(f"{folder} is not a prepared dataset: it has no {CARD_NAME}; make one with data_prep")
+        raise DatasetError(f"{folder} is not a prepared dataset: it has no {CARD_NAME}; make one with data_prep")
     parts = path.read_text(encoding="utf-8").split("---\n", 2)
     if len(parts) != 3:
-        raise ValueError(f"{path} has no front matter between two lines of ---; prepare the dataset again")
+        raise DatasetError(f"{path} has no front matter between two lines of ---; prepare the dataset again")
     try:
         facts = yaml.safe_load(parts[1])
-    except yaml.YAMLError as error:
-        raise ValueError(f"the front matter of {path} is damaged; prepare the dataset again") from error
+    except yaml.YAMLError:
+        facts = None
     if not isinstance(facts, dict):
-        raise ValueError(f"the front matter of {path} is damaged; prepare the dataset again")
+        raise DatasetError(f"the front matter of {path} is damaged; prepare the dataset again")
     return facts
 
 
@@ -41,10 +47,8 @@ def fingerprint(rows: Iterable[tuple[str, bytes, Mapping[str, str], str]]) -> st
     for identity, sha256, labels, split in rows:
         cells = [identity, sha256.hex(), split, *(f"{column}={labels[column]}" for column in sorted(labels))]
         lines.append("\t".join(cells))
-    digest = hashlib.sha256()
-    for line in sorted(lines):
-        digest.update(line.encode() + b"\n")
-    return digest.hexdigest()[:FINGERPRINT_DIGITS]
+    text = "".join(f"{line}\n" for line in sorted(lines))
+    return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 def build_taxonomy(
@@ -61,10 +65,10 @@ def build_taxonomy(
             counts[row[below]][row[above]] += 1
     chosen, remarks = [], []
     for counts, above, below in zip(parents, levels[:-1], levels[1:], strict=True):
-        chosen.append({name: min(found, key=lambda parent: (-found[parent], parent)) for name, found in counts.items()})
-        for name, found in sorted(counts.items()):
-            if len(found) > 1:
-                others = ", ".join(f"{parent} {count}" for parent, count in sorted(found.items()))
+        chosen.append({name: min(votes, key=lambda parent: (-votes[parent], parent)) for name, votes in counts.items()})
+        for name, votes in sorted(counts.items()):
+            if len(votes) > 1:
+                others = ", ".join(f"{parent} {count}" for parent, count in sorted(votes.items()))
                 remarks.append(f"{below} {name} has several parents in {above} ({others}); {chosen[-1][name]} is taken")
     return {leaf: climb(leaf, chosen) for leaf in sorted(chosen[-1])}, remarks
 

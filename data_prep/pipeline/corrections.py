@@ -1,9 +1,12 @@
 """Apply a file of corrections (quarantine.csv, relabel.csv of the doctor, or your own) while a dataset is prepared."""
 
-import csv
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from app.errors import UserError
+from data_prep.pipeline.schema import Outcome, Prepared, Row
+from data_prep.pipeline.tables import Line, read_table
 
 ACTIONS = ("quarantine", "relabel")
 HEADER = ("id", "action", "column", "label", "reason")
@@ -20,50 +23,65 @@ class Correction:
     reason: str
 
 
-@dataclass(slots=True)
-class Outcome:
-    """How many corrections were applied and what became of the others."""
-
-    applied: int = 0
-    already_right: int = 0
-    in_test: int = 0
-    not_found: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        text = f"{self.applied} applied, {len(self.not_found)} with an id that is not in the data"
-        if self.already_right:
-            text += f", {self.already_right} without effect"
-        if self.in_test:
-            text += f", {self.in_test} left alone because the row is in the test split (--correct_test applies them)"
-        return text
+def read_corrections(path: Path | None, label_columns: Sequence[str]) -> list[Correction]:
+    """The lines of a file, none without one. Raises UserError that names the line, the value and what is allowed."""
+    lines = read_table(path, ("id", "action")) if path else ()
+    return [parse_line(line, f"{path}, line {line.number}", label_columns) for line in lines]
 
 
-def read_corrections(path: Path, label_columns: Sequence[str]) -> list[Correction]:
-    """The lines of a corrections file. Raises ValueError that names the line, the value and what is allowed."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = {"id", "action"} - set(reader.fieldnames or ())
-            if missing:
-                raise ValueError(f"{path} lacks the columns {sorted(missing)}; it needs {', '.join(HEADER)}")
-            return [parse_line(row, f"{path}, line {reader.line_num}", label_columns) for row in reader]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8") from error
-    except OSError as error:
-        raise ValueError(f"cannot read the corrections {path}: {error.strerror}") from error
-
-
-def parse_line(row: dict, where: str, label_columns: Sequence[str]) -> Correction:
+def parse_line(line: Line, where: str, label_columns: Sequence[str]) -> Correction:
     """One checked line."""
-    cells = {name: (row.get(name) or "").strip() for name in HEADER}
-    correction = Correction(**cells)
+    if line.problem:
+        raise UserError(f"{where}: {line.problem}")
+    correction = Correction(**{name: line.cells.get(name, "") for name in HEADER})
     correction.column = correction.column or label_columns[0]
     if not correction.id:
-        raise ValueError(f"{where}: the id is empty")
+        raise UserError(f"{where}: the id is empty")
     if correction.action not in ACTIONS:
-        raise ValueError(f"{where}: action {correction.action!r} is unknown; allowed: {', '.join(ACTIONS)}")
+        raise UserError(f"{where}: action {correction.action!r} is unknown; allowed: {', '.join(ACTIONS)}")
     if correction.action == "relabel" and correction.column not in label_columns:
-        raise ValueError(f"{where}: no label column {correction.column!r}; allowed: {', '.join(label_columns)}")
+        raise UserError(f"{where}: no label column {correction.column!r}; allowed: {', '.join(label_columns)}")
     if correction.action == "relabel" and not correction.label:
-        raise ValueError(f"{where}: relabel needs a label")
+        raise UserError(f"{where}: relabel needs a label")
     return correction
+
+
+def apply_corrections(
+    prepared: Prepared, corrections: Sequence[Correction], names: Mapping[str, Sequence[str]], correct_test: bool
+) -> Outcome:
+    """Quarantine and relabel rows. Splits were made before, so a correction never moves another image.
+
+    names: the class names of each label column.
+    """
+    outcome = Outcome()
+    position = {row.id: index for index, row in enumerate(prepared.rows)}
+    quarantined: dict[int, str] = {}
+    for correction in corrections:
+        index = position.get(correction.id)
+        if index is None:
+            outcome.not_found.append(correction.id)
+            continue
+        if prepared.splits[index] == "test" and not correct_test:
+            outcome.in_test += 1
+            continue
+        if correction.action == "quarantine":
+            changed = index not in quarantined
+            quarantined.setdefault(index, f"quarantine: {correction.reason or 'by corrections'}")
+        else:
+            changed = relabel(prepared.rows[index], correction, names[correction.column])
+        outcome.applied += changed
+        outcome.already_right += not changed
+    prepared.leave_out(quarantined)
+    return outcome
+
+
+def relabel(row: Row, correction: Correction, names: Sequence[str]) -> bool:
+    """Give a row another label of the same column; False where it has that label already."""
+    if correction.label not in names:
+        raise UserError(
+            f"correction of {correction.id}: {correction.label!r} is not a class of {correction.column}; "
+            f"allowed: {', '.join(names)}"
+        )
+    changed = row.labels[correction.column] != correction.label
+    row.labels = {**row.labels, correction.column: correction.label}
+    return changed

@@ -1,6 +1,6 @@
 """Which images show the same product: equal title, equal bytes, or a near-duplicate photograph.
 
-A near-duplicate has a perceptual hash (pHash, 64 bits) at most 4 bits away AND a 16x16 RGB thumbnail with a normalised
+A near-duplicate has a perceptual hash (pHash, 64 bits) at most 4 bits away AND a 16x16 RGB thumbnail with a normalized
 correlation of at least 0.998. Both limits were set by eye on contact sheets of the Kaggle fashion images: the hash
 alone also joins shoes, ties and wallets that merely share a pose on white (157,000 pairs at 4 bits), and the thumbnail
 alone joins plain wallets of different brands. Together they find copies of one photograph, recoloured ones included
@@ -9,11 +9,11 @@ resampling moves the thumbnail of a small image more than a second JPEG compress
 
 On the 39,612 Kaggle images this joins 346 sets of titles; the largest group, 95 plain wallets, spans 10 titles.
 
-Copies found, in percent of 600 images each, made with Pillow (JPEG quality 90 where nothing else is said):
+Copies found, in percent of 600 images each, made with Pillow (JPEG quality 90 unless stated):
                   quality 50   quality 20   WebP   half size   double size   10% brighter
   Kaggle, 60x80           78           46     95           8           100             44
   clothing, 256 px       100           82    100         100           100             98
-Not found: mirrored, cropped and grey copies.
+Not found: mirrored, cropped and gray copies.
 """
 
 import unicodedata
@@ -55,7 +55,7 @@ class ImageSignature:
         sizes = np.empty((at_most, 2), np.int32)
         count = 0
         for fact in facts:
-            phashes[count] = fact.phash
+            phashes[count] = int.from_bytes(fact.phash, "big")
             thumbnails[count] = np.frombuffer(fact.thumbnail, np.uint8)
             sizes[count] = fact.width, fact.height
             count += 1
@@ -126,13 +126,13 @@ def join_verified(groups: np.ndarray, signatures: ImageSignature, first: np.ndar
     resized = np.abs(areas[first] - areas[second]) > RESIZED_LOG_AREA
     needed = np.where(resized, MIN_CORRELATION_RESIZED, MIN_CORRELATION)
     near = correlation(signatures.thumbnails[first], signatures.thumbnails[second]) >= needed
-    for one, other in zip(first[near], second[near], strict=True):
-        if groups[one] != groups[other]:
-            groups[groups == groups[other]] = groups[one]
+    for left, right in zip(first[near], second[near], strict=True):
+        if groups[left] != groups[right]:
+            groups[groups == groups[right]] = groups[left]
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Normalised correlation of each pair of thumbnails, `(n, 768) uint8` each; 0 where one of them is flat."""
+    """Normalized correlation of each pair of thumbnails, `(n, 768) uint8` each; 0 where one of them is flat."""
     first, second = (
         part - part.mean(axis=1, keepdims=True) for part in (first.astype(np.float32), second.astype(np.float32))
     )

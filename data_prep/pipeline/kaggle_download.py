@@ -13,6 +13,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from app.errors import UserError
+
 CREDENTIALS_HELP = (
     "create a token at https://www.kaggle.com/settings and set KAGGLE_API_TOKEN to it "
     "(or KAGGLE_USERNAME and KAGGLE_KEY, or save kaggle.json in ~/.kaggle)"
@@ -22,7 +24,7 @@ CREDENTIALS_HELP = (
 def download_archive(dataset: str, folder: Path) -> Path:
     """The zip file of `dataset` ("owner/name") in `folder`; one that is already there is used as it is.
 
-    Raises ValueError that says what to do when the network, the credentials or the dataset are missing.
+    Raises UserError that says what to do when the network, the credentials or the dataset are missing.
     """
     name = dataset.split("/")[1] + ".zip"
     final = folder / name
@@ -34,7 +36,7 @@ def download_archive(dataset: str, folder: Path) -> Path:
     fetch_with_kaggle(dataset, waiting)
     if not zipfile.is_zipfile(waiting / name):
         (waiting / name).unlink(missing_ok=True)
-        raise ValueError(f"what Kaggle sent for {dataset} is not a zip file; run the same command again")
+        raise UserError(f"what Kaggle sent for {dataset} is not a zip file; run the same command again")
     os.replace(waiting / name, final)
     shutil.rmtree(waiting)
     return final
@@ -53,10 +55,10 @@ def fetch_with_kaggle(dataset: str, folder: Path) -> None:
     except requests.HTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         if status in (401, 403):
-            raise ValueError(f"Kaggle refused the download (HTTP {status}): {CREDENTIALS_HELP}, {by_hand}") from error
-        raise ValueError(f"Kaggle answered HTTP {status} for {dataset}: try again later, {by_hand}") from error
+            raise UserError(f"Kaggle refused the download (HTTP {status}): {CREDENTIALS_HELP}, {by_hand}") from error
+        raise UserError(f"Kaggle answered HTTP {status} for {dataset}: try again later, {by_hand}") from error
     except requests.RequestException as error:
-        raise ValueError(
+        raise UserError(
             f"Kaggle cannot be reached ({type(error).__name__}): check the network and run the same command again "
             f"(a broken download goes on where it stopped), {by_hand}"
         ) from error
@@ -68,7 +70,7 @@ def signed_in_api():
         from kaggle.api.kaggle_api_extended import KaggleApi
 
         api = KaggleApi()
-        # SystemExit is kaggle's way to say that there are no credentials; public datasets do without.
+        # SystemExit is kaggle's way of saying that there are no credentials; public datasets need none.
         with contextlib.suppress(SystemExit):
             api.authenticate()
     return api

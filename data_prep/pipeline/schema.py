@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.pipeline.corrections import Outcome
 from data_prep.pipeline.images import ImageReference
 
 
@@ -13,7 +12,7 @@ from data_prep.pipeline.images import ImageReference
 class Row:
     """One image that a source offers.
 
-    file: its name in the input, as rejected.csv and the image's path show it. labels: one string a label column.
+    file: its name in the input, as rejected.csv and the image's path show it. labels: one string per label column.
     split: train, validation or test where the source has fixed splits (empty then means train). group: rows with an
     equal, non-empty key stay together, whatever the images look like. extra: values of the source's own columns.
     reject: the source already knows why this row must be left out; `kind: detail`, counted by kind.
@@ -30,9 +29,9 @@ class Row:
     reject: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class Options:
-    """What every data_prep command takes from its user."""
+    """What every command that writes a dataset takes from its user."""
 
     output: Path
     seed: int = 42
@@ -43,7 +42,7 @@ class Options:
     command: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class Source:
     """What the card says about the origin, and how the rows are to be read.
 
@@ -70,12 +69,44 @@ class Source:
 
 @dataclass(slots=True)
 class Prepared:
-    """Accepted rows with what was found out about them; all lists are parallel."""
+    """Accepted rows and what is known about them; the first four lists are parallel, or empty so far.
+
+    rejected: (file, reason) of everything that was left out.
+    """
 
     rows: list[Row]
     sha256: list[bytes]
     groups: list[str]
     splits: list[str]
+    rejected: list[tuple[str, str]]
+
+    def leave_out(self, reasons: Mapping[int, str]) -> None:
+        """Move the rows at these positions to `rejected`."""
+        self.rejected += [(self.rows[index].file, reason) for index, reason in reasons.items()]
+        for values in (self.rows, self.sha256, self.groups, self.splits):
+            values[:] = [value for index, value in enumerate(values) if index not in reasons]
+
+    def positions(self, split: str) -> list[int]:
+        """Where the rows of a split are."""
+        return [index for index, name in enumerate(self.splits) if name == split]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How many corrections were applied and what became of the others."""
+
+    applied: int = 0
+    already_right: int = 0
+    in_test: int = 0
+    not_found: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        text = f"{self.applied} applied, {len(self.not_found)} with an id that is not in the data"
+        if self.already_right:
+            text += f", {self.already_right} without effect"
+        if self.in_test:
+            text += f", {self.in_test} left alone because the row is in the test split (--correct_test applies them)"
+        return text
 
 
 @dataclass(slots=True)
@@ -87,7 +118,6 @@ class Report:
     classes: dict[str, int]  # label column -> number of classes
     rejected: dict[str, int]  # reason -> number
     groups: Counter  # size -> number of groups
-    largest_group: list[str]  # files
     leaks: int  # rows whose duplicates are in another, given split
     fingerprint: str
     corrections: Outcome | None

@@ -22,7 +22,7 @@ class Group:
 def split_groups(
     groups: Sequence[str], classes: Sequence[str], seed: int, shares: Mapping[str, float] = SHARES
 ) -> dict[str, str]:
-    """Split of each group name. `groups` and `classes` hold one entry an image.
+    """Split of each group name. `groups` and `classes` hold one entry per image.
 
     A class with at least three groups reaches all three splits, with two train and test, with one train. The result
     depends on the names, the classes and the seed only, not on the order of the images.
@@ -60,22 +60,22 @@ def split_class(groups: list[Group], rng: random.Random, shares: Mapping[str, fl
         split = max(fitting, key=lambda name: room[name] / shares[name]) if fitting else max(room, key=room.get)
         room[split] -= group.size
         assigned[group.name] = split
-    fill_empty_splits(groups, assigned, shares)
-    return assigned
+    return fill_empty_splits(groups, assigned, shares)
 
 
-def fill_empty_splits(groups: list[Group], assigned: dict[str, str], shares: Mapping[str, float]) -> None:
-    """Give every split of a rare class one group, the smallest that a split with more than one can spare."""
+def fill_empty_splits(groups: list[Group], assigned: Mapping[str, str], shares: Mapping[str, float]) -> dict[str, str]:
+    """Also give each empty split a group, the smallest that a split with more than one can spare."""
     order = [split for split in ("train", "test", "validation") if split in shares][: len(groups)]
     if len(groups) <= len(order):
         largest_first = sorted(groups, key=lambda group: -group.size)
-        assigned.update({group.name: split for group, split in zip(largest_first, order, strict=True)})
-        return
+        return {group.name: split for group, split in zip(largest_first, order, strict=True)}
+    filled = dict(assigned)
     for split in order:
-        counts = Counter(assigned.values())
+        counts = Counter(filled.values())
         if not counts[split]:
-            spare = [group for group in groups if counts[assigned[group.name]] > 1]
-            assigned[min(spare, key=lambda group: group.size).name] = split
+            spare = [group for group in groups if counts[filled[group.name]] > 1]
+            filled[min(spare, key=lambda group: group.size).name] = split
+    return filled
 
 
 def keep_given_splits(
@@ -88,7 +88,7 @@ def keep_given_splits(
     """
     holder = {}
     for split in reversed(STRICTEST_FIRST):
-        holder.update({group: split for group, mine in zip(groups, given, strict=True) if mine == split})
+        holder.update({group: split for group, own in zip(groups, given, strict=True) if own == split})
     result = list(given)
     missing = [split for split in ("validation", "test") if cut_missing and split not in set(given)]
     if missing:
@@ -98,4 +98,4 @@ def keep_given_splits(
         for index in inside:
             result[index] = cut[groups[index]]
         holder.update(cut)
-    return result, [holder[group] != mine for group, mine in zip(groups, result, strict=True)]
+    return result, [holder[group] != split for group, split in zip(groups, result, strict=True)]

@@ -7,9 +7,11 @@ for line in read_table(Path("catalogue.csv"), ["file", "category"]):
 import codecs
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from app.errors import UserError
 
 SEPARATORS = ",;\t|"
 MAX_TABLE_BYTES = 500_000_000
@@ -28,9 +30,9 @@ class Line:
 
 
 def read_table(path: Path, needed: Sequence[str], encoding: str = "") -> Iterator[Line]:
-    """The lines below the header, one at a time. A damaged line costs itself only.
+    """The lines below the header, one at a time. A damaged line fails only itself.
 
-    encoding: found out when empty. Raises ValueError when the file is missing, is no text in a known encoding, or
+    encoding: detected when empty. Raises UserError when the file is missing, is not text in a known encoding, or
     lacks a needed column.
     """
     encoding = encoding or find_encoding(path)
@@ -58,21 +60,21 @@ def find_encoding(path: Path, named: str = "") -> str:
     """The encoding in which the whole file can be read: the named one, or utf-16 (if marked), utf-8-sig or cp1252."""
     start = read_start(path)
     if start.startswith(ZIP_MARK):
-        raise ValueError(f"{path} is a zip file or an Excel workbook; save the table as CSV (UTF-8)")
+        raise UserError(f"{path} is a zip file or an Excel workbook; save the table as CSV (UTF-8)")
     guesses = ["utf-16"] if start.startswith(UTF16_MARKS) else ["utf-8-sig", "cp1252"]
     for encoding in [named] if named else guesses:
         if is_readable(path, encoding):
             return encoding
     tried = named or "UTF-8, marked UTF-16 or Windows-1252"
-    raise ValueError(f"{path} is not {tried} text; save it as UTF-8, or name its encoding with --encoding")
+    raise UserError(f"{path} is not {tried} text; save it as UTF-8, or name its encoding with --encoding")
 
 
 def read_start(path: Path) -> bytes:
     """The first bytes of a file that can be a table at all."""
     if not path.is_file():
-        raise ValueError(f"no file {path}")
+        raise UserError(f"no file {path}")
     if path.stat().st_size > MAX_TABLE_BYTES:
-        raise ValueError(f"{path} has {path.stat().st_size:,} bytes; at most {MAX_TABLE_BYTES:,} are read")
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes; at most {MAX_TABLE_BYTES:,} are read")
     with open(path, "rb") as stream:
         return stream.read(4)
 
@@ -87,7 +89,7 @@ def is_readable(path: Path, encoding: str) -> bool:
     except UnicodeError:
         return False
     except LookupError as error:
-        raise ValueError(f"unknown encoding {encoding!r}; usual ones: utf-8, utf-16, cp1252, latin-1") from error
+        raise UserError(f"unknown encoding {encoding!r}; usual ones: utf-8, utf-16, cp1252, latin-1") from error
     return True
 
 
@@ -98,11 +100,11 @@ def find_separator(path: Path, needed: Sequence[str], encoding: str) -> str:
         if set(needed) <= set(header):
             twice = [name for name in needed if Counter(header)[name] > 1]
             if twice:
-                raise ValueError(f"{path} has the column {twice[0]!r} twice; rename one")
+                raise UserError(f"{path} has the column {twice[0]!r} twice; rename one")
             return separator
     header = max(headers.values(), key=len)
     missing = [name for name in needed if name not in header]
-    raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(header)[:500] or 'no header'}")
+    raise UserError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(header)[:500] or 'no header'}")
 
 
 def read_header(path: Path, separator: str, encoding: str) -> list[str]:
@@ -112,3 +114,11 @@ def read_header(path: Path, separator: str, encoding: str) -> list[str]:
             return [name.strip() for name in next(csv.reader(stream, delimiter=separator), [])]
         except csv.Error:
             return []
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A CSV file in UTF-8, with a comma between cells and a plain newline after each line."""
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,4 +1,8 @@
-"""Where the addresses of images come from: a list, a web page, a search engine's result pages."""
+"""Where the addresses of images come from: a list, a web page, a search engine's result pages.
+
+Beautiful Soup finds the elements and icrawler knows the search engines; no maintained package on PyPI parses a srcset,
+so that is our own.
+"""
 
 import csv
 import io
@@ -10,20 +14,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote_plus, urljoin
 
+from app.errors import UserError
+from data_prep.pipeline.tables import SEPARATORS, find_encoding
 from data_prep.scraping.fetch import Answer, Fetcher, opts_out
 from data_prep.scraping.public_network import FetchError
 
 ADDRESS_COLUMNS = ("url", "address", "image_url")
 # Lazy pages keep the real image in data-*, and srcset offers larger ones than src.
 AUTO_ATTRIBUTES = ("data-srcset", "srcset", "data-src", "src", "href")
-MAX_LIST_BYTES = 100_000_000
 MAX_PAGE_BYTES = 5_000_000
 PROVIDERS = ("bing", "google", "baidu")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An address to look at. `problem`: it is known already why nothing can be taken from it."""
+    """An address to look at. `problem`: why nothing can be taken from it, where that is known already."""
 
     address: str
     label: str = ""
@@ -33,50 +38,35 @@ class Candidate:
 
 
 def read_list(path: Path) -> list[Candidate]:
-    """Addresses of a text file (one a line, # for remarks) or of a CSV with a column url and, optionally, label and
-    licence. Raises ValueError for a file that is neither."""
-    text = read_text(path)
+    """Addresses of a text file (one per line, # for remarks) or of a CSV with a column url and, optionally, label and
+    licence. Raises UserError for a file that is neither."""
+    text = path.read_text(encoding=find_encoding(path))
     header = next(csv.reader([text.split("\n", 1)[0]], delimiter=find_delimiter(text)), [])
     columns = [name.strip().lower() for name in header]
     column = next((name for name in ADDRESS_COLUMNS if name in columns), None)
     if column:
         return read_table(path, text, columns, column)
     if path.suffix.lower() in (".csv", ".tsv"):
-        raise ValueError(f"{path} has no column {' or '.join(ADDRESS_COLUMNS)}; its first line is {header}")
+        raise UserError(f"{path} has no column {' or '.join(ADDRESS_COLUMNS)}; its first line is {header}")
     lines = (line.strip() for line in text.splitlines())
     return [Candidate(line) for line in lines if line and not line.startswith("#")]
 
 
 def read_table(path: Path, text: str, columns: list[str], column: str) -> list[Candidate]:
     """The rows of a CSV whose first line names `columns`; rows without an address are left out."""
-    found = []
+    names = (column, "label", "page", "licence")
     try:
         rows = csv.DictReader(io.StringIO(text, newline=""), columns, restval="", delimiter=find_delimiter(text))
         next(rows, None)
-        for row in rows:
-            values = {name: (row.get(name) or "").strip() for name in (column, "label", "page", "licence")}
-            if values[column]:
-                found.append(Candidate(values[column], values["label"], values["page"], values["licence"]))
+        candidates = [Candidate(*((row.get(name) or "").strip() for name in names)) for row in rows]
     except csv.Error as error:
-        raise ValueError(f"{path} is not a readable CSV: {error}") from error
-    return found
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 file, with or without a byte order mark. Raises ValueError naming the cure for anything else."""
-    if not path.is_file():
-        raise ValueError(f"--urls {path} is not a file")
-    if path.stat().st_size > MAX_LIST_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_LIST_BYTES:,} bytes; split it")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as 'CSV UTF-8' or plain UTF-8") from error
+        raise UserError(f"{path} is not a readable CSV: {error}") from error
+    return [candidate for candidate in candidates if candidate.address]
 
 
 def find_delimiter(text: str) -> str:
     """The separator of the first line; spreadsheets write semicolons or tabs in some countries."""
-    return max(",;\t", key=text.split("\n", 1)[0].count)
+    return max(SEPARATORS, key=text.split("\n", 1)[0].count)
 
 
 def read_page(answer: Answer, selector: str, attribute: str) -> Iterator[Candidate]:
@@ -103,22 +93,21 @@ def read_page(answer: Answer, selector: str, attribute: str) -> Iterator[Candida
 
 
 def check_selector(selector: str) -> None:
-    """Raises ValueError for a selector that is not CSS."""
+    """Raises UserError for a selector that is not CSS."""
     import soupsieve
 
     try:
         soupsieve.compile(selector)
     except soupsieve.SelectorSyntaxError as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"--selector {selector!r} is not a CSS selector: {reason}; an example: 'li.product img'"
-        ) from error
+        example = "an example: 'li.product img'"
+        raise UserError(f"--selector {selector!r} is not a CSS selector: {reason}; {example}") from error
 
 
 def charset(content_type: str) -> str | None:
     """The encoding that a Content-Type header states."""
-    found = re.search(r"charset=[\"']?([\w.:-]+)", content_type, re.IGNORECASE)
-    return found.group(1) if found else None
+    match = re.search(r"charset=[\"']?([\w.:-]+)", content_type, re.IGNORECASE)
+    return match.group(1) if match else None
 
 
 def find_address(element, attribute: str) -> str:
@@ -154,8 +143,8 @@ def absolute(base: str, address: str) -> str:
 
 
 def search(query: str, provider: str, count: int, fetcher: Fetcher) -> Iterator[Candidate]:
-    """Addresses from a search engine: icrawler makes the result pages' addresses and reads the pages, `fetcher` gets
-    them. An engine whose robots.txt forbids its result pages is obeyed: the refusal is passed on as a problem."""
+    """Addresses from a search engine: icrawler makes the addresses of the result pages and reads the pages; `fetcher`
+    gets them. An engine whose robots.txt forbids its result pages is obeyed: the refusal becomes a problem."""
     feeder, parser = load_provider(provider)
     feeder.out_queue = queue.SimpleQueue()  # icrawler's own blocks after five entries
     feeder.feed(keyword=query if provider == "google" else quote_plus(query), offset=0, max_num=count)
@@ -163,19 +152,19 @@ def search(query: str, provider: str, count: int, fetcher: Fetcher) -> Iterator[
     while not feeder.out_queue.empty() and sent < count:
         page = feeder.out_queue.get()
         try:
-            found = list(parser.parse(SimpleNamespace(content=fetcher.get(page, MAX_PAGE_BYTES).body)) or [])
+            tasks = list(parser.parse(SimpleNamespace(content=fetcher.get(page, MAX_PAGE_BYTES).body)) or [])
         except FetchError as error:
             yield Candidate(page, problem=error.reason)
             return
         except Exception as error:  # icrawler's parsers trip over any change of the engine's pages
             yield Candidate(page, problem=f"result page that icrawler cannot read: {type(error).__name__}: {error}")
             return
-        if not found:
+        if not tasks:
             yield Candidate(page, problem="result page in which icrawler finds nothing: engines change them often")
             return
-        for task in found[: count - sent]:
+        for task in tasks[: count - sent]:
             yield Candidate(task["file_url"], page=page)
-        sent += len(found)
+        sent += len(tasks)
 
 
 def load_provider(provider: str):
@@ -183,7 +172,7 @@ def load_provider(provider: str):
     try:
         from icrawler.builtin import baidu, bing, google
     except ImportError as error:
-        raise ValueError(f"--search needs icrawler ({error}): pip install icrawler") from error
+        raise UserError(f"--search needs icrawler ({error}): pip install icrawler") from error
     feeder, parser = {
         "bing": (bing.BingFeeder, bing.BingParser),
         "google": (google.GoogleFeeder, google.GoogleParser),

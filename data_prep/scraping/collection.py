@@ -12,6 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from app.errors import UserError
+from data_prep.pipeline.report import kind_of
 from data_prep.scraping.addresses import Candidate
 
 NAME_LENGTH = 16  # hexadecimal digits of the sha256
@@ -24,7 +26,7 @@ class Collection:
     """OUTPUT with its images, sources.csv and rejected.csv. Whenever it is stopped, what it holds is whole."""
 
     def __init__(self, output: Path):
-        """Raises ValueError when another run uses the folder or a list in it has other columns."""
+        """Entering raises UserError when another run uses the folder or a list in it has other columns."""
         self.output = output
         self.sources_path, self.rejected_path = output / "sources.csv", output / "rejected.csv"
         self._partial = output / ".scrape.partial"
@@ -39,13 +41,12 @@ class Collection:
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise ValueError(
-                f"{self.output} is in use by another run; wait for it or choose another --output"
-            ) from error
+            message = f"{self.output} is in use by another run; wait for it or choose another --output"
+            raise UserError(message) from error
         shutil.rmtree(self._partial, ignore_errors=True)  # what a killed run was writing
         try:
             self._load()
-        except ValueError:
+        except UserError:
             self._lock.release()
             raise
         return self
@@ -59,7 +60,7 @@ class Collection:
             self._rejected[row["file"]] = row
 
     def __exit__(self, *_) -> None:
-        """Leave one row an address in rejected.csv, none for an address that a later try has taken."""
+        """Leave one row per address in rejected.csv, and none for an address that a later try has taken."""
         rows = [row for address, row in self._rejected.items() if address not in self._taken]
         try:
             self._write(self.rejected_path, table_bytes(REJECTED_COLUMNS, rows, header=True))
@@ -69,8 +70,8 @@ class Collection:
 
     @property
     def reasons(self) -> Counter:
-        """Reasons of rejection up to their first details."""
-        return Counter(row["reason"].split(":")[0] for row in self._rejected.values())
+        """Reasons of rejection without their details."""
+        return Counter(kind_of(row["reason"]) for row in self._rejected.values())
 
     def knows(self, address: str, retry_rejected: bool) -> bool:
         """Whether the address was taken, or refused for good, by this run or an earlier one."""
@@ -135,7 +136,7 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         os.truncate(path, len(whole_lines))
     rows = list(csv.DictReader(io.StringIO(whole_lines.decode("utf-8", "replace"), newline=""), restval=""))
     if rows and not set(columns) <= rows[0].keys():
-        raise ValueError(f"{path} lacks the columns {', '.join(columns)}; choose another --output")
+        raise UserError(f"{path} lacks the columns {', '.join(columns)}; choose another --output")
     return rows
 
 
@@ -156,6 +157,6 @@ def table_bytes(columns: tuple[str, ...], rows: Iterable[dict[str, str]], header
 
 
 def shown(text: str) -> str:
-    """A text on one line and of bearable length."""
+    """A text on one line, cut where it is too long."""
     text = " ".join(text.split())
     return text if len(text) <= SHOWN_LENGTH else text[:SHOWN_LENGTH] + "…"

@@ -3,7 +3,8 @@
 Polite: robots.txt (RFC 9309) with Crawl-delay, a pause between two requests to a host, Retry-After and growing pauses
 before a retry, a User-Agent that says who asks, opt-outs from machine learning honoured.
 Safe: http(s) to public addresses only (public_network.py), also after each redirect; proxies and cookies are never
-used; bytes, seconds, redirects and unzipped size are bounded while they arrive.
+used; bytes, seconds, redirects and unzipped size are bounded while they arrive. httpx parses addresses and headers,
+httpcore connects and Protego reads robots.txt; httpx itself unzips without a bound and has no total time.
 """
 
 import math
@@ -12,7 +13,7 @@ import re
 import ssl
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -50,11 +51,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of a server: header names in lower case; `body` is unzipped, and empty unless the status is 200."""
+    """One answer of a server; `body` is unzipped, and empty unless the status is 200."""
 
     url: str
     status: int
-    headers: dict[str, str]
+    headers: httpx.Headers
     body: bytes
 
 
@@ -73,7 +74,7 @@ class Fetcher:
         self._failed: dict[str, int] = {}  # host -> addresses in a row
 
     def get(self, address: str, max_bytes: int | None = None) -> Answer:
-        """The 200 answer at `address`, after redirects. Raises FetchError with a reason that a person understands."""
+        """The answer with status 200 at `address`, after redirects. Raises FetchError with a reason for a person."""
         host = parse_address(address).host
         if self._failed.get(host, 0) >= GIVE_UP_AFTER:
             raise FetchError(f"host left alone after {GIVE_UP_AFTER} failures in a row: {host}", "later")
@@ -133,20 +134,20 @@ class Fetcher:
         except UnsafeAddressError as error:
             return error
         except FetchError as error:
-            if re.match("HTTP 4(?!29)", error.reason):
+            if 400 <= error.status < 500 and error.status != 429:
                 return Protego.parse("")
-            if not error.reason.startswith("HTTP"):
+            if not error.status:
                 return FetchError(error.reason, "later")
             return FetchError(f"robots.txt cannot be read, which forbids all: {origin}: {error.reason}", "later")
         rules = Protego.parse(answer.body.decode("utf-8-sig", "replace"))
         rate = rules.request_rate(AGENT)
-        asked = max(rules.crawl_delay(AGENT) or 0.0, rate.seconds / rate.requests if rate else 0.0)
-        self._pauses[host] = max(self._pauses.get(host, 0.0), asked)
+        pause = max(rules.crawl_delay(AGENT) or 0.0, rate.seconds / rate.requests if rate else 0.0)
+        self._pauses[host] = max(self._pauses.get(host, 0.0), pause)
         return rules
 
     def _wait(self, host: str) -> None:
-        between = max(self.limits.delay_s, self._pauses.get(host, 0.0))
-        ready = max(self._last.get(host, -math.inf) + between, self._held.get(host, -math.inf))
+        interval = max(self.limits.delay_s, self._pauses.get(host, 0.0))
+        ready = max(self._last.get(host, -math.inf) + interval, self._held.get(host, -math.inf))
         pause = ready - time.monotonic()
         if pause > MAX_WAIT_S:
             raise FetchError(f"pause asked for is longer than {MAX_WAIT_S:g} s: {pause:,.0f} s by {host}", "later")
@@ -165,7 +166,7 @@ class Fetcher:
         ]
         try:
             with self._pool.stream("GET", target, headers=headers, extensions={"timeout": timeout}) as response:
-                received = read_headers(response.headers)
+                received = httpx.Headers(response.headers)
                 body = read_body(response.iter_stream(), received, max_bytes, cut) if response.status == 200 else b""
                 return Answer(str(url), response.status, received, body)
         except FetchError as error:
@@ -218,16 +219,7 @@ def redirect_target(url: httpx.URL, location: str) -> httpx.URL:
         raise UnsafeAddressError(f"redirected to a refused address: {shorten(location)}: {error}") from error
 
 
-def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Names in lower case; values of repeated headers joined by commas."""
-    headers: dict[str, str] = {}
-    for name, value in raw:
-        key, text = name.decode("latin-1").lower(), value.decode("utf-8", "replace")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return headers
-
-
-def read_body(chunks: Iterable[bytes], headers: dict[str, str], max_bytes: int, cut: bool) -> bytes:
+def read_body(chunks: Iterable[bytes], headers: Mapping[str, str], max_bytes: int, cut: bool) -> bytes:
     """At most `max_bytes` of a body, unzipped piece by piece. A longer one is cut, or refused with FetchError."""
     length = headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes and not cut:
@@ -259,9 +251,9 @@ def unpack(unzip, chunk: bytes, room: int) -> bytes:
 
 def status_error(answer: Answer, host: str) -> FetchError:
     """The error of an answer that is neither a page nor a redirect."""
-    if answer.status in RETRIED:
-        return FetchError(f"HTTP {answer.status}", "now", host, retry_after(answer.headers.get("retry-after", "")))
-    return FetchError(f"HTTP {answer.status}", "later" if answer.status >= 500 else "never", host)
+    retry = "now" if answer.status in RETRIED else "later" if answer.status >= 500 else "never"
+    wait_s = retry_after(answer.headers.get("retry-after", "")) if retry == "now" else 0.0
+    return FetchError(f"HTTP {answer.status}", retry, host, wait_s, answer.status)
 
 
 def retry_after(value: str) -> float:
@@ -276,10 +268,9 @@ def retry_after(value: str) -> float:
 
 def respecting_opt_out(answer: Answer) -> Answer:
     """The answer, or FetchError where its owner reserves it: X-Robots-Tag noai, or the TDM reservation protocol."""
-    headers = answer.headers
-    if opts_out(headers.get("x-robots-tag", "")):
+    if opts_out(answer.headers.get("x-robots-tag", "")):
         raise FetchError("owner does not allow machine learning: X-Robots-Tag")
-    if headers.get("tdm-reservation", "").strip() == "1":
+    if answer.headers.get("tdm-reservation", "").strip() == "1":
         raise FetchError("owner does not allow machine learning: TDM-Reservation")
     return answer
 

@@ -2,6 +2,7 @@
 
 A host is resolved once, every address found is checked, and the connection goes to the address that was checked, so
 that DNS cannot answer differently between check and use. The name stays in the Host header, SNI and certificate check.
+The guards on PyPI (httpx-secure, safehttpx) are asynchronous and leave out the deadline, so this stays our own.
 """
 
 import ipaddress
@@ -21,11 +22,13 @@ NEVER_PUBLIC = [
 
 
 class FetchError(Exception):
-    """Why an address was not taken. `retry`: "now" (it may pass), "later" (try in another run) or "never"."""
+    """Why an address was not taken. `retry`: "now" (it may pass), "later" (try in another run) or "never".
 
-    def __init__(self, reason: str, retry: str = "never", host: str = "", wait_s: float = 0.0):
+    status: of the HTTP answer that was refused; 0 where none was."""
+
+    def __init__(self, reason: str, retry: str = "never", host: str = "", wait_s: float = 0.0, status: int = 0):
         super().__init__(reason)
-        self.reason, self.retry, self.host, self.wait_s = reason, retry, host, wait_s
+        self.reason, self.retry, self.host, self.wait_s, self.status = reason, retry, host, wait_s, status
 
 
 class UnsafeAddressError(FetchError):
@@ -83,12 +86,12 @@ class DeadlineStream(httpcore.NetworkStream):
 
 
 def resolve(host: str, port: int, allow_private: bool) -> list[str]:
-    """The addresses of a host, all of them allowed. Raises UnsafeAddressError when one is not, FetchError when none."""
+    """The addresses of a host, all of them allowed. Raises UnsafeAddressError if one is not, FetchError without any."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise FetchError(f"name cannot be resolved: {host}: {error}", "now", host) from error
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
     for address in addresses:
         if not may_connect(address, allow_private):
             raise UnsafeAddressError(f"not a public address: {host} leads to {address}")

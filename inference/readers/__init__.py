@@ -1,1 +1,1 @@
-"""What an argument of predict.py may be: a file, a folder, an archive, a table, an address."""
+"""Where images come from: files, folders, lists, archives, tables, object stores, standard input."""

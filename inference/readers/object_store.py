@@ -1,19 +1,18 @@
 """Images in an object store, through fsspec: s3://bucket/folder, gs://bucket/shop.tar, hf://datasets/me/shoes.
 
-    for name, source in find_remote("s3://bucket/photos", left_out=Counter()):
-
 Only an address that the user gives as an argument comes here, and only of a scheme in PACKAGES: never one out of a
 table or a list. Credentials are found by the packages themselves, where their own tools find them.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from app.images import MAX_BYTES, ImageError
-from inference.readers.find import Input, InputError, is_archive, is_table, is_wanted
+from app.images import ImageError, check_num_bytes
+from inference.readers.base import InputError, NamedImage, Reader
+from inference.readers.files import container_reader
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -24,12 +23,74 @@ CREDENTIALS = {
     "gs": "Google's application default credentials",
     "hf": "HF_TOKEN",
 }
-TIMEOUTS = {  # or a machine without a network would wait for minutes
+TIMEOUTS: dict[str, dict[str, Any]] = {  # or a machine without a network would wait for minutes
     "s3": {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3}}},
     "gs": {"timeout": 30},
 }
-READERS = 16  # images that are on their way at the same time
+REQUESTS_AHEAD = 16  # images that are on their way at the same time
 REASON_LENGTH = 200
+
+
+class StoreReader(Reader):
+    """The images at an address: one file, an archive, a parquet table, or all below a folder.
+
+    container: the reader for an archive or a table, else None.
+    """
+
+    is_remote = True
+    empty_message = "a folder without images"
+
+    def __init__(self, argument: str, image_column: str | None) -> None:
+        super().__init__(argument)
+        self.container = container_reader(argument, image_column, open_object)
+
+    def check(self) -> None:
+        """Raises InputError where a package or the object is missing, or the store cannot be reached."""
+        filesystem, path = open_store(self.argument)
+        try:
+            filesystem.info(path)
+        except Exception as error:  # each store has exceptions of its own
+            scheme = self.argument.partition("://")[0]
+            cause = "there is nothing at this address" if isinstance(error, FileNotFoundError) else reason(error)
+            cure = f"; credentials come from {CREDENTIALS[scheme]}" if scheme in CREDENTIALS else ""
+            raise InputError(f"{self.argument} cannot be read: {cause}{cure}") from None
+        if self.argument.lower().endswith(".csv"):
+            raise InputError(
+                f"{self.argument}: a .csv is read only from this machine; parquet with bytes, .zip and .tar work"
+            )
+        if self.container:
+            self.container.check()
+
+    def count(self) -> None:
+        return None
+
+    def find(self) -> Iterator[NamedImage]:
+        filesystem, path = open_store(self.argument)
+        try:
+            if self.container:
+                yield from self.container
+            elif filesystem.isdir(path):
+                yield from self._walk(filesystem, path)
+            else:
+                yield self.argument, RemoteFile(filesystem, path, filesystem.size(path))
+        except (InputError, ImageError):
+            raise
+        except Exception as error:  # each store has exceptions of its own
+            yield self.argument, ImageError(f"cannot be fetched ({reason(error)})")
+        if self.container:
+            self.left_out.update(self.container.left_out)
+
+    def _walk(self, filesystem: "AbstractFileSystem", root: str) -> Iterator[NamedImage]:
+        """Folder by folder, each sorted, so that two runs agree."""
+        for folder, folders, files in filesystem.walk(root, detail=True, on_error="raise"):
+            self.left_out["hidden"] += sum(name.startswith(".") for name in (*folders, *files))
+            for name in [name for name in folders if name.startswith(".")]:
+                del folders[name]
+            inside = folder[len(root.rstrip("/")) :].strip("/")
+            for name in sorted(name for name in files if name and not name.startswith(".")):
+                if self.takes(name):
+                    shown = "/".join(part for part in (self.argument.rstrip("/"), inside, name) if part)
+                    yield shown, RemoteFile(filesystem, files[name]["name"], files[name].get("size"))
 
 
 @dataclass(frozen=True)
@@ -41,103 +102,54 @@ class RemoteFile:
     size: int | None
 
     def __call__(self) -> bytes:
-        if self.size is not None and self.size > MAX_BYTES:
-            raise ImageError(f"too large ({self.size / 2**20:.0f} MiB, at most {MAX_BYTES / 2**20:.0f})")
+        if self.size is not None:
+            check_num_bytes(self.size)
         try:
-            return self.filesystem.cat_file(self.path)
+            content: bytes = self.filesystem.cat_file(self.path)
         except FileNotFoundError:
             raise ImageError("no such file") from None
         except Exception as error:  # each store has exceptions of its own
             raise ImageError(f"cannot be fetched ({reason(error)})") from None
-
-
-def check_address(address: str, image_column: str | None) -> None:
-    """Raises InputError where a package or the object is missing, or the store cannot be reached."""
-    filesystem, path = open_store(address)
-    try:
-        filesystem.info(path)
-    except Exception as error:  # each store has exceptions of its own
-        scheme = address.partition("://")[0]
-        cause = "there is nothing at this address" if isinstance(error, FileNotFoundError) else reason(error)
-        cure = f"; credentials come from {CREDENTIALS[scheme]}" if scheme in CREDENTIALS else ""
-        raise InputError(f"{address} cannot be read: {cause}{cure}") from None
-    if is_table(address):
-        from inference.readers.table import check_table
-
-        if address.lower().endswith(".csv"):
-            raise InputError(
-                f"{address}: a .csv is read from this machine only; parquet with bytes, .zip and .tar work"
-            )
-        with filesystem.open(path, "rb") as file:
-            check_table(address, image_column, file)
+        return content
 
 
 def open_store(address: str) -> tuple["AbstractFileSystem", str]:
+    """The store and the path in it. Raises InputError."""
     scheme = address.partition("://")[0]
     if scheme not in PACKAGES:
         known = ", ".join(f"{name}://" for name in PACKAGES)
-        raise InputError(f"{address}: images are not fetched from {scheme}://; the stores that work are {known}")
+        raise InputError(f"{address}: images are not fetched from {scheme}://; supported stores are {known}")
     try:
         import fsspec
 
-        return fsspec.core.url_to_fs(address, **TIMEOUTS.get(scheme, {}))
+        filesystem, path = fsspec.core.url_to_fs(address, **TIMEOUTS.get(scheme, {}))
     except ImportError:
         raise InputError(f"{scheme}:// needs packages: pip install fsspec {PACKAGES[scheme]}") from None
     except Exception as error:  # each store has exceptions of its own
         raise InputError(f"{address} cannot be opened: {reason(error)}") from None
+    return filesystem, path
 
 
-def find_remote(address: str, left_out: Counter, image_column: str | None = None) -> Iterator[Input]:
-    """The images at an address: one file, an archive, a parquet table, or all below a folder."""
+def open_object(address: str) -> BinaryIO:
     filesystem, path = open_store(address)
-    try:
-        if filesystem.isdir(path) and not (is_table(address) or is_archive(address)):
-            yield from walk_store(filesystem, address, path, left_out)
-        elif is_table(address):
-            from inference.readers.table import read_images
-
-            yield from read_images(address, image_column, filesystem.open(path, "rb"))
-        elif is_archive(address):
-            from inference.readers.archive import find_members
-
-            yield from find_members(address, left_out, filesystem.open(path, "rb"))
-        else:
-            yield address, RemoteFile(filesystem, path, filesystem.size(path))
-    except (InputError, ImageError):
-        raise
-    except Exception as error:  # each store has exceptions of its own
-        yield address, ImageError(f"cannot be fetched ({reason(error)})")
+    file: BinaryIO = filesystem.open(path, "rb")
+    return file
 
 
-def walk_store(filesystem: "AbstractFileSystem", address: str, root: str, left_out: Counter) -> Iterator[Input]:
-    """Folder by folder, each sorted, so that two runs agree."""
-    found = False
-    for folder, folders, files in filesystem.walk(root, detail=True, on_error="raise"):
-        left_out["hidden"] += sum(name.startswith(".") for name in (*folders, *files))
-        for name in [name for name in folders if name.startswith(".")]:
-            del folders[name]
-        inside = folder[len(root.rstrip("/")) :].strip("/")
-        for name in sorted(name for name in files if name and not name.startswith(".")):
-            if is_wanted(name, left_out):
-                found = True
-                shown = "/".join(part for part in (address.rstrip("/"), inside, name) if part)
-                yield shown, RemoteFile(filesystem, files[name]["name"], files[name].get("size"))
-    if not found:
-        yield address, ImageError("a folder without images")
-
-
-def fetch_ahead(inputs: Iterable[Input]) -> Iterator[Input]:
+def fetch_ahead(images: Iterable[NamedImage]) -> Iterator[NamedImage]:
     """The same images, with those of a store on their way before they are asked for: a request takes 20-200 ms."""
-    ahead: deque[Input] = deque()
-    with ThreadPoolExecutor(READERS) as pool:
-        try:
-            for name, source in inputs:
-                ahead.append((name, pool.submit(source).result if isinstance(source, RemoteFile) else source))
-                if len(ahead) > READERS:
-                    yield ahead.popleft()
-            yield from ahead
-        finally:
-            pool.shutdown(cancel_futures=True)
+    ahead: deque[NamedImage] = deque()
+    pool = ThreadPoolExecutor(REQUESTS_AHEAD)
+    is_complete = False
+    try:
+        for name, source in images:
+            ahead.append((name, pool.submit(source).result if isinstance(source, RemoteFile) else source))
+            if len(ahead) > REQUESTS_AHEAD:
+                yield ahead.popleft()
+        yield from ahead
+        is_complete = True
+    finally:  # the last images are handed out before they have arrived: only a pass that broke off may cancel them
+        pool.shutdown(wait=False, cancel_futures=not is_complete)
 
 
 def reason(error: Exception) -> str:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForImageClassification
+from scipy.special import softmax
+from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from app.classifier import TTA_CORNERS, TTA_SCALE
-from models.registry import head_of, normalization_of
-from train import bf16_is_fast
+from models.layers import head_of
+from models.registry import normalization_of
+from training.arguments import bf16_is_fast
 
-BATCH = 64
+BATCH_SIZE = 64
 
 
 class Network:
@@ -25,37 +27,45 @@ class Network:
         model = AutoModelForImageClassification.from_pretrained(folder)
         self.device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)
-        self.mean, self.std = (torch.tensor(each).view(1, 3, 1, 1).to(self.device) for each in normalization_of(folder))
+        self.mean, self.std = (torch.tensor(v).view(1, 3, 1, 1).to(self.device) for v in normalization_of(folder))
         self.labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
 
     @torch.inference_mode()
     def logits(self, pixels: np.ndarray) -> np.ndarray:
-        """(rows, height, width, 3) uint8 -> (rows, labels) float32."""
-        return np.concatenate([self._answer(batch).float().cpu().numpy() for batch in self.batches(pixels)])
+        """(rows, height, width, 3) uint8 -> (rows, labels) float64."""
+        return np.concatenate([self._forward(batch).float().cpu() for batch in self._batches(pixels)], dtype=np.float64)
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """(rows, height, width, 3) uint8 -> (rows, labels) float64."""
+        return softmax(self.logits(pixels), axis=1)
 
     @torch.inference_mode()
     def embeddings(self, pixels: np.ndarray) -> np.ndarray:
         """What the last linear layer reads: (rows, height, width, 3) uint8 -> (rows, dim) float32."""
-        seen = []
-        head = next(layer for layer in head_of(self.model).modules() if isinstance(layer, torch.nn.Linear))
-        hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu().numpy()))
+        inputs_of_head: list[np.ndarray] = []
+        hook = linear_head(self.model).register_forward_pre_hook(
+            lambda _, inputs: inputs_of_head.append(inputs[0].float().cpu().numpy())
+        )
         try:
-            for batch in self.batches(pixels):
-                self._answer(batch)
+            self.logits(pixels)
         finally:
             hook.remove()
-        return np.concatenate(seen)
+        return np.concatenate(inputs_of_head)
 
-    def batches(self, pixels: np.ndarray) -> Iterator[torch.Tensor]:
-        """Normalised (batch, 3, height, width) float32 on the model's device."""
-        for start in range(0, len(pixels), BATCH):
-            batch = torch.from_numpy(np.array(pixels[start : start + BATCH])).to(self.device)
+    def _batches(self, pixels: np.ndarray) -> Iterator[torch.Tensor]:
+        """Normalized (batch, 3, height, width) float32 on the model's device."""
+        for start in range(0, len(pixels), BATCH_SIZE):
+            batch = torch.from_numpy(np.array(pixels[start : start + BATCH_SIZE])).to(self.device)
             normalized = (batch.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
             yield normalized.contiguous(memory_format=torch.channels_last)
 
-    def _answer(self, batch: torch.Tensor) -> torch.Tensor:
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=bf16_is_fast()):
             return self.model(pixel_values=batch).logits
+
+
+def linear_head(model: PreTrainedModel) -> torch.nn.Linear:
+    return next(layer for layer in head_of(model).modules() if isinstance(layer, torch.nn.Linear))
 
 
 def larger_size(size: int) -> int:
@@ -69,14 +79,10 @@ def views(pixels: np.ndarray, larger: np.ndarray) -> Iterator[np.ndarray]:
     pixels: (rows, size, size, 3) uint8; larger: the same images with the side larger_size(size).
     """
     size, spare = pixels.shape[1], larger.shape[1] - pixels.shape[1]
-    places = [(round(x * spare), round(y * spare)) for x, y in TTA_CORNERS]
-    for view in (pixels, *(larger[:, top : top + size, left : left + size] for left, top in places)):
-        yield view
-        yield view[:, :, ::-1]
+    corners = [(round(x * spare), round(y * spare)) for x, y in TTA_CORNERS]
+    for view in (pixels, *(larger[:, top : top + size, left : left + size] for left, top in corners)):
+        yield from with_mirror_images(view)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis, in float64."""
-    logits = logits.astype(np.float64)
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+def with_mirror_images(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return pixels, pixels[:, :, ::-1]

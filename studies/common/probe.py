@@ -17,8 +17,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 from transformers import PreTrainedModel
 
-from models.registry import head_of
-from models.warm_start import start_model
+from models.registry import build_model
+from studies.common.network import linear_head
 
 NEIGHBORS = 5
 INVERSE_REGULARIZATION = 10.0
@@ -26,22 +26,22 @@ NEVER = -30.0  # logit of a class that no training image has
 
 
 def linear_layer(embeddings: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weight (classes, dim) and bias (classes,) float64 of logistic regression, rare classes counting as much."""
+    """Weight (classes, dim) and bias (classes,) float64 of logistic regression in which all classes count alike."""
     length = np.linalg.norm(embeddings, axis=-1).mean()
     regression = LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=3000, class_weight="balanced")
     regression.fit(np.concatenate(embeddings) / length, np.tile(truth, len(embeddings)))
     coefficients, intercepts = regression.coef_ / length, regression.intercept_
     if len(regression.classes_) == 2:  # scikit-learn then keeps the difference of the two
-        coefficients, intercepts = (np.concatenate([-each / 2, each / 2]) for each in (coefficients, intercepts))
+        coefficients, intercepts = (np.concatenate([-half, half]) for half in (coefficients / 2, intercepts / 2))
     weight, bias = np.zeros((truth.max() + 1, embeddings.shape[-1])), np.full(truth.max() + 1, NEVER)
     weight[regression.classes_], bias[regression.classes_] = coefficients, intercepts
     return weight, bias
 
 
 def with_layer(source: str, labels: Sequence[str], size: int, weight: np.ndarray, bias: np.ndarray) -> PreTrainedModel:
-    """The network that gave the features, with the linear layer as its head; labels behind the layer's never win."""
-    model = start_model(source, list(labels), size, pretrained=source, from_scratch=False)
-    layer = next(each for each in head_of(model).modules() if isinstance(each, torch.nn.Linear))
+    """The network that gave the features, with the linear layer as its head; labels that the layer lacks never win."""
+    model = build_model(source, list(labels), size, pretrained=source, from_scratch=False)
+    layer = linear_head(model)
     with torch.no_grad():
         layer.weight.zero_()
         layer.bias.fill_(NEVER)
@@ -51,12 +51,12 @@ def with_layer(source: str, labels: Sequence[str], size: int, weight: np.ndarray
 
 
 def held_out_logits(embeddings: np.ndarray, truth: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
-    """(2, rows, classes) float32, of the image and of its mirror image."""
-    logits = np.full((*embeddings.shape[:2], truth.max() + 1), NEVER, dtype=np.float32)
+    """(2, rows, classes) float64, of the image and of its mirror image."""
+    logits = np.full((*embeddings.shape[:2], truth.max() + 1), NEVER)
     for fold in np.unique(fold_of):
-        held = fold_of == fold
-        weight, bias = linear_layer(embeddings[:, ~held], truth[~held])
-        logits[:, held, : len(bias)] = embeddings[:, held] @ weight.T + bias
+        held_out = fold_of == fold
+        weight, bias = linear_layer(embeddings[:, ~held_out], truth[~held_out])
+        logits[:, held_out, : len(bias)] = embeddings[:, held_out] @ weight.T + bias
     return logits
 
 
@@ -65,9 +65,9 @@ def held_out_neighbors(embeddings: np.ndarray, truth: np.ndarray, fold_of: np.nd
     views = [normalize(view.astype(np.float64)) for view in embeddings]
     shares = np.zeros((len(truth), truth.max() + 1))
     for fold in np.unique(fold_of):
-        held = fold_of == fold
+        held_out = fold_of == fold
         classifier = KNeighborsClassifier(NEIGHBORS, weights="distance", metric="cosine")
-        classifier.fit(np.vstack([view[~held] for view in views]), np.tile(truth[~held], len(views)))
-        answers = np.mean([classifier.predict_proba(view[held]) for view in views], axis=0)
-        shares[np.ix_(held, classifier.classes_)] = answers
+        classifier.fit(np.vstack([view[~held_out] for view in views]), np.tile(truth[~held_out], len(views)))
+        probabilities = np.mean([classifier.predict_proba(view[held_out]) for view in views], axis=0)
+        shares[np.ix_(held_out, classifier.classes_)] = probabilities
     return shares

@@ -10,8 +10,7 @@ never taken for it. A study that is killed loses the unit it was at, nothing els
 
 import hashlib
 import json
-import os
-import platform
+import shutil
 import sys
 import time
 import zipfile
@@ -21,15 +20,18 @@ from pathlib import Path
 
 import numpy as np
 
+from app.errors import UserError
+from app.files import replacing, write_json
+from evaluation.provenance import machine
+from models.export_onnx import ExportError
 from models.registry import MODELS
 
 KEY_DIGITS = 10
-SECONDS_PER_MINUTE = 60
 WEIGHTS_FILE = "model.safetensors"
 
 
-class Missing(RuntimeError):
-    """What a unit starts from, another unit's model, is not there."""
+class MissingModelError(UserError):
+    """The model that a unit starts from is not there."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Unit:
         return folder / self.row / f"{self.part}-{self.key}.json"
 
     def model_folder(self, folder: Path) -> Path:
-        return folder / self.row / f"{self.part}-{self.key}"
+        return self.path(folder).with_suffix("")
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Result:
 
 
 def result_of(unit: Unit, folder: Path) -> Result | None:
-    """None where the unit was not run. Raises ValueError for a damaged file, naming it."""
+    """None where the unit was not run. Raises UserError for a damaged file, naming it."""
     path = unit.path(folder)
     if not path.exists():
         return None
@@ -78,17 +80,17 @@ def result_of(unit: Unit, folder: Path) -> Result | None:
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
             return Result(facts, dict(arrays))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} or its .npz is damaged ({error}); delete both, the study makes them again") from error
+        raise UserError(f"{path} or its .npz is damaged ({error}); delete both, the study makes them again") from error
 
 
 def run_missing(units: Sequence[Unit], folder: Path, dry_run: bool) -> list[str]:
     """Do what is not there yet, in this order; with dry_run only say what that would be. Gives the rows that failed.
 
-    A row whose weights cannot be had or whose loss is no number any more costs that row only.
+    A row whose weights cannot be had or whose loss is not finite any more costs that row only.
     """
     missing = [unit for unit in units if not unit.path(folder).exists()]
-    whole = sum(unit.seconds for unit in missing) / SECONDS_PER_MINUTE
-    print(f"{len(units)} units, {len(missing)} to do, about {whole:.0f} minutes on two quiet cores")
+    minutes = sum(unit.seconds for unit in missing) / 60
+    print(f"{len(units)} units, {len(missing)} to do, about {minutes:.0f} minutes on two quiet cores")
     failed: list[str] = []
     for number, unit in enumerate(missing, start=1):
         print(f"{number:4} of {len(missing)}  {unit.row}, {unit.part}: about {unit.seconds:.0f} s", flush=True)
@@ -96,7 +98,7 @@ def run_missing(units: Sequence[Unit], folder: Path, dry_run: bool) -> list[str]
             continue
         try:
             print(f"           done in {run(unit, folder):.0f} s", flush=True)
-        except (SystemExit, OSError, Missing) as error:
+        except (SystemExit, OSError, UserError, ExportError) as error:
             failed.append(unit.row)
             print(f"           FAILED, the row is left out: {error}", file=sys.stderr, flush=True)
     return failed
@@ -105,35 +107,24 @@ def run_missing(units: Sequence[Unit], folder: Path, dry_run: bool) -> list[str]
 def run(unit: Unit, folder: Path) -> float:
     """Do one unit and keep its result; gives the seconds it took. The JSON comes last: with it the unit is done."""
     check_weights(unit.weights)
-    started = time.perf_counter()
-    own = unit.model_folder(folder)
-    own.mkdir(parents=True, exist_ok=True)
-    arrays = unit.work(own)
-    taken = time.perf_counter() - started
-    path = unit.path(folder)
-    with open(path.with_suffix(".npz.partial"), "wb") as file:
+    start = time.perf_counter()
+    own_folder, path = unit.model_folder(folder), unit.path(folder)
+    own_folder.mkdir(parents=True, exist_ok=True)
+    arrays = unit.work(own_folder)
+    seconds = time.perf_counter() - start
+    with replacing(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    path.with_suffix(".npz.partial").replace(path.with_suffix(".npz"))
-    facts = {"made_by": unit.made_by, "seconds": round(taken, 1), "machine": machine()}
-    path.with_suffix(".partial").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    path.with_suffix(".partial").replace(path)
+    write_json(path, {"made_by": unit.made_by, "seconds": round(seconds, 1), "machine": machine()})
     if not unit.keep:
-        remove_tree(own)
-    return taken
-
-
-def remove_tree(folder: Path) -> None:
-    """The folder of one unit, which this module made."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-    folder.rmdir()
+        shutil.rmtree(own_folder)
+    return seconds
 
 
 def check_weights(weights: str | None) -> None:
-    """Raises Missing for what is neither a folder nor a Hub id of models/registry.py; the Hub is slow to say no."""
+    """Raises MissingModelError for what is neither a folder nor a Hub id of models/registry.py: the Hub takes long."""
     on_hub = {spec.checkpoint for spec in MODELS.values()}
     if weights is not None and weights not in on_hub and not Path(weights).is_dir():
-        raise Missing(f"its weights {weights} are not there; --help says which option names them")
+        raise MissingModelError(f"its weights {weights} are not there; --help says which option names them")
 
 
 def fingerprint_of_weights(weights: str | None) -> str | None:
@@ -143,7 +134,3 @@ def fingerprint_of_weights(weights: str | None) -> str | None:
         return weights
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def machine() -> str:
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"

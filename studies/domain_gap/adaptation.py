@@ -1,9 +1,9 @@
-"""Adapt a trained network to other images without a label: SHOT (Liang et al. 2020), https://arxiv.org/abs/2002.08546.
+"""Adapt a trained network to other images without labels: SHOT (Liang et al. 2020), https://arxiv.org/abs/2002.08546.
 
     adapt(Path("runs/kaggle_phone"), pixels, classes=[0, 1, 2], steps=200, seed=42, output=Path("runs/adapted"))
 
 The head stays; the features move until every image gets a sure answer while the answers together keep using all
-classes. Labels that each epoch takes from the nearest class mean of the features keep the clusters together.
+classes. Labels, which each epoch takes from the nearest class mean of the features, keep the clusters together.
 """
 
 import shutil
@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import softmax
 
 from app.model_files import PREPROCESSOR_FILE
-from models.registry import head_of, normalization_of
-from studies.common.network import Network, softmax
-from train import bf16_is_fast
+from models.layers import head_of
+from models.registry import normalization_of
+from studies.common.network import Network
+from training.arguments import bf16_is_fast
 from training.augment.batch import batch_transforms
 
-BATCH = 64
+BATCH_SIZE = 64
 LEARNING_RATE = 2e-4
 PSEUDO_LABELS = 0.3  # their share in the loss, as in the paper
 ROUNDS = 2  # of class means and labels from them
@@ -62,14 +64,16 @@ def batches(
     generator, step = np.random.default_rng(seed), 0
     while step < steps:
         network.model.eval()
-        labels = labels_by_similarity(network.embeddings(pixels), softmax(network.logits(pixels)[:, classes]))
-        for rows in np.array_split(generator.permutation(len(pixels)), max(1, len(pixels) // BATCH))[: steps - step]:
+        labels = labels_by_similarity(network.embeddings(pixels), softmax(network.logits(pixels)[:, classes], axis=1))
+        for rows in np.array_split(generator.permutation(len(pixels)), max(1, len(pixels) // BATCH_SIZE))[
+            : steps - step
+        ]:
             yield rows, labels[rows]
             step += 1
 
 
 def information_loss(logits: torch.Tensor) -> torch.Tensor:
-    """Mean entropy of the answers less the entropy of their mean: sure each, various together."""
+    """Mean entropy of the answers less the entropy of their mean: each one sure, together diverse."""
     probabilities = logits.softmax(dim=1)
     mean = probabilities.mean(dim=0)
     return entropy(probabilities).mean() - entropy(mean)

@@ -1,6 +1,7 @@
 """Test-time adaptation of BatchNorm to other images than those of training, without a label (Schneider et al. 2020).
 
-    logits = adapted_logits(network, pixels)
+    adapt_batch_norm(network, pixels)
+    probabilities = network.probabilities(pixels)
 
 https://arxiv.org/abs/2006.16971. A network's statistics of its training images are mixed with those of the new ones.
 """
@@ -13,11 +14,10 @@ from studies.common.network import Network
 PRIOR = 256  # how many images the statistics of training count as; chosen before any score was known
 
 
-def adapted_logits(network: Network, pixels: np.ndarray, prior: int = PRIOR) -> np.ndarray:
-    """Logits (rows, labels) with statistics of which rows / (rows + prior) come from these very images.
+def adapt_batch_norm(network: Network, pixels: np.ndarray, prior: int = PRIOR) -> None:
+    """Let rows / (rows + prior) of the network's statistics come from these very images.
 
-    pixels: (rows, height, width, 3) uint8. The network keeps the new statistics. Raises ValueError where it has no
-    BatchNorm.
+    pixels: (rows, height, width, 3) uint8. Raises ValueError where the network has no BatchNorm.
     """
     layers = [layer for layer in network.model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     if not layers:
@@ -33,4 +33,3 @@ def adapted_logits(network: Network, pixels: np.ndarray, prior: int = PRIOR) -> 
         layer.eval()
         layer.running_mean.copy_(torch.lerp(mean, layer.running_mean, share))
         layer.running_var.copy_(torch.lerp(variance, layer.running_var, share))
-    return network.logits(pixels)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from datasets import DatasetDict
+from scipy.special import softmax
 
 from models.registry import normalization_of
-from studies.common.network import Network, softmax
+from studies.common.network import Network
 from studies.common.probe import linear_layer, with_layer
 from studies.domain_gap.adaptation import labels_by_similarity
 from studies.domain_gap.data import Source
@@ -22,9 +23,9 @@ from training.model_card import write_preprocessor
 
 
 def sort_images(trained: Path, weights: str, catalog: Path, photos: Source, size: int, output: Path) -> None:
-    """Write a model of `weights` with a linear layer that learnt the photos' clusters into the folder `output`.
+    """Write a model of `weights` with a linear layer that learned the photos' clusters into the folder `output`.
 
-    trained: a model of the common classes. catalogue: dataset with labels to fit the first linear layer on. size: of
+    trained: a model of the common classes. catalog: dataset with labels to fit the first linear layer on. size: of
     the images that the features are of. The photos' own labels are not read, only which classes occur.
     """
     classes = np.unique(photos.truth)
@@ -33,7 +34,7 @@ def sort_images(trained: Path, weights: str, catalog: Path, photos: Source, size
     weight, bias = linear_layer(features.embeddings(pixels)[None], truth)
     own = features.embeddings(photos.pixels("train", size))
     small = photos.pixels("train", answering.model.config.image_size)
-    answers = [softmax(logits[:, classes]) for logits in (answering.logits(small), own @ weight.T + bias)]
+    answers = [softmax(logits[:, classes], axis=1) for logits in (answering.logits(small), own @ weight.T + bias)]
     labels = classes[labels_by_similarity(own, mean_answer(answers))]
     model = with_layer(weights, answering.labels, size, *linear_layer(own[None], labels))
     model.save_pretrained(output)
@@ -49,6 +50,6 @@ def images_of(dataset: Path, classes: np.ndarray, size: int) -> tuple[np.ndarray
 
 
 def mean_answer(answers: list[np.ndarray]) -> np.ndarray:
-    """The geometric mean of probabilities (rows, classes), which follows whoever is sure that it is not."""
-    mean = np.exp(np.mean([np.log(each.clip(1e-12)) for each in answers], axis=0))
+    """The geometric mean of probabilities (rows, classes): a class that one answer rules out stays ruled out."""
+    mean = np.exp(np.mean(np.log(np.clip(answers, 1e-12, None)), axis=0))
     return mean / mean.sum(axis=1, keepdims=True)

@@ -2,32 +2,26 @@
 
     TABLE["trousers"]["kaggle"]        # the article types that count as trousers
 
-A source's classes that stand in no line are left out of the study. The official T-shirt/top of Fashion-MNIST is called
-T-shirt by data_prep; the catalogue's Tops are of that class, too. Its sleeves are not told apart: long-sleeved Tshirts
+Classes that no line names are left out of the study. The official T-shirt/top of Fashion-MNIST is called T-shirt by
+data_prep; the catalogue's Tops are of that class, too. The catalogue does not tell sleeves apart: long-sleeved Tshirts
 stay T-shirts there, while the photos have a class of their own for them, which Sweaters and Sweatshirts come nearest.
 """
 
 import numpy as np
 
+from studies.common.network import Network
+
 SOURCES = {"fashion_mnist": "label", "kaggle": "articleType", "clothing": "label"}  # source -> its label column
 
 # fmt: off
 TABLE = {
-    "t-shirt": {
-        "fashion_mnist": ["T-shirt"], "clothing": ["t-shirt"],
-        "kaggle": ["Tshirts", "Lounge Tshirts", "Tops"],
-    },
-    "shirt": {
-        "fashion_mnist": ["Shirt"], "clothing": ["shirt"],
-        "kaggle": ["Shirts"],
-    },
+    "t-shirt": {"fashion_mnist": ["T-shirt"], "clothing": ["t-shirt"], "kaggle": ["Tshirts", "Lounge Tshirts", "Tops"]},
+    "shirt": {"fashion_mnist": ["Shirt"], "clothing": ["shirt"], "kaggle": ["Shirts"]},
     "long sleeve": {
-        "fashion_mnist": ["Pullover"], "clothing": ["longsleeve"],
-        "kaggle": ["Sweaters", "Sweatshirts"],
+        "fashion_mnist": ["Pullover"], "clothing": ["longsleeve"], "kaggle": ["Sweaters", "Sweatshirts"],
     },
     "dress": {
-        "fashion_mnist": ["Dress"], "clothing": ["dress"],
-        "kaggle": ["Dresses", "Nightdress", "Jumpsuit"],
+        "fashion_mnist": ["Dress"], "clothing": ["dress"], "kaggle": ["Dresses", "Nightdress", "Jumpsuit"],
     },
     "outerwear": {
         "fashion_mnist": ["Coat"], "clothing": ["outwear"],
@@ -40,24 +34,15 @@ TABLE = {
             "Salwar", "Lounge Pants",
         ],
     },
-    "shorts": {
-        "clothing": ["shorts"],
-        "kaggle": ["Shorts", "Lounge Shorts"],
-    },
-    "skirt": {
-        "clothing": ["skirt"],
-        "kaggle": ["Skirts"],
-    },
+    "shorts": {"clothing": ["shorts"], "kaggle": ["Shorts", "Lounge Shorts"]},
+    "skirt": {"clothing": ["skirt"], "kaggle": ["Skirts"]},
     "shoes": {
         "fashion_mnist": ["Sandal", "Sneaker", "Ankle boot"], "clothing": ["shoes"],
         "kaggle": [
             "Casual Shoes", "Sports Shoes", "Formal Shoes", "Flats", "Heels", "Sandals", "Sports Sandals", "Flip Flops",
         ],
     },
-    "hat": {
-        "clothing": ["hat"],
-        "kaggle": ["Caps", "Hat"],
-    },
+    "hat": {"clothing": ["hat"], "kaggle": ["Caps", "Hat"]},
     "bag": {
         "fashion_mnist": ["Bag"],
         "kaggle": [
@@ -80,11 +65,7 @@ def common_id(source: str) -> dict[str, int]:
 def leaves(labels: list[str]) -> np.ndarray:
     """(common classes, labels) bool: which of a model's article types belong to each class."""
     number_of = common_id("kaggle")
-    belongs = np.zeros((len(COMMON), len(labels)), dtype=bool)
-    for column, label in enumerate(labels):
-        if label in number_of:
-            belongs[number_of[label], column] = True
-    return belongs
+    return np.array([number_of.get(label, -1) for label in labels]) == np.arange(len(COMMON))[:, None]
 
 
 def in_common(probabilities: np.ndarray, labels: list[str]) -> np.ndarray:
@@ -92,9 +73,14 @@ def in_common(probabilities: np.ndarray, labels: list[str]) -> np.ndarray:
     return probabilities if labels == COMMON else probabilities @ leaves(labels).T
 
 
+def common_probabilities(network: Network, pixels: np.ndarray) -> np.ndarray:
+    """(rows, height, width, 3) uint8 -> (rows, common classes) float32."""
+    return in_common(network.probabilities(pixels), network.labels).astype(np.float32)
+
+
 def among(probabilities: np.ndarray, truth: np.ndarray, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of these classes alone, as a choice between them: probabilities (rows, classes), truth (rows,) anew."""
+    """The rows of these classes alone, as a choice between them: probabilities (rows, classes) and truth (rows,)."""
     numbers = np.array([COMMON.index(name) for name in classes])
     kept = np.isin(truth, numbers)
-    some = probabilities[np.ix_(kept, numbers)].astype(np.float64) + np.finfo(np.float32).tiny
-    return some / some.sum(axis=1, keepdims=True), np.searchsorted(numbers, truth[kept])
+    chosen = probabilities[np.ix_(kept, numbers)].astype(np.float64) + np.finfo(np.float32).tiny
+    return chosen / chosen.sum(axis=1, keepdims=True), np.searchsorted(numbers, truth[kept])

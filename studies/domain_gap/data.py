@@ -1,6 +1,5 @@
-"""The three sources of studies/domain_gap/study.py with common labels: what they train on and what they are scored on."""
+"""The three sources of the study with common labels: what models train on and what they are scored on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +8,12 @@ from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
 from data_prep.pipeline.card import dataset_fingerprint
 from data_prep.pipeline.prepared import load_prepared
-from studies.common.derived import derive
+from studies.common.derived_dataset import derive
 from studies.domain_gap.common_labels import COMMON, SOURCES, common_id
 from training.image_dataset import cached_pixels
 
 SPLITS = ("train", "validation", "test")
-KEPT = ("image", "id", "title", "group", "label")
+KEPT = ("image", "id", "title", "group")  # columns beside the label
 # Scored are Kaggle's test split, the photos of the given validation split, and, since the shared Fashion-MNIST is
 # small, validation and test of it. The rest trains, but for Kaggle's validation split, which stays what it is.
 SCORED = {"fashion_mnist": ("validation", "test"), "kaggle": ("test",), "clothing": ("validation",)}
@@ -47,7 +46,7 @@ class Source:
 
 
 def open_source(name: str, prepared: Path, runs: Path) -> Source:
-    """Raises ValueError where `prepared` is no dataset of this source, with what it lacks."""
+    """Raises DatasetError where `prepared` is not a dataset of this source, with what it lacks."""
     load_prepared(str(prepared), SOURCES[name], SPLITS)
     folder = derive(prepared, runs / "data" / name, lambda splits: with_common_labels(splits, name))
     splits = DatasetDict.load_from_disk(folder)
@@ -58,8 +57,9 @@ def open_source(name: str, prepared: Path, runs: Path) -> Source:
 
 def with_common_labels(splits: DatasetDict, name: str) -> DatasetDict:
     parts = {"train": TRAINING[name], "validation": SCORED[name]}
-    joined = {part: concatenate_datasets([splits[one] for one in ones]) for part, ones in parts.items()}
-    return DatasetDict({part: relabeled(rows, name) for part, rows in joined.items()})
+    return DatasetDict(
+        {part: relabeled(concatenate_datasets([splits[own] for own in names]), name) for part, names in parts.items()}
+    )
 
 
 def relabeled(rows: Dataset, name: str) -> Dataset:
@@ -68,22 +68,18 @@ def relabeled(rows: Dataset, name: str) -> Dataset:
     own = [rows.features[column].names[label] for label in rows[column]]
     kept = [row for row, label in enumerate(own) if label in number_of]
     rows = rows.select(kept)
-    rows = rows.remove_columns([each for each in rows.column_names if each not in KEPT or each == "label"])
+    rows = rows.select_columns([name for name in KEPT if name in rows.column_names])
     labels = [number_of[own[row]] for row in kept]
     return rows.add_column("label", labels).cast_column("label", ClassLabel(names=COMMON))
 
 
 def few_images(source: Source, count: int, runs: Path, seed: int) -> Path:
-    """A dataset with `count` images a class to learn from; the scored ones stay."""
+    """A dataset with `count` images per class to learn from; the scored ones stay."""
     folder = runs / "data" / f"few_{count}_{source.name}"
     return derive(source.folder, folder, lambda splits: fewer(splits, count, seed), seed)
 
 
 def fewer(splits: DatasetDict, count: int, seed: int) -> DatasetDict:
     labels, generator = np.array(splits["train"]["label"]), np.random.default_rng(seed)
-    rows = [generator.permutation(np.flatnonzero(labels == one))[:count] for one in np.unique(labels)]
+    rows = [generator.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
     return DatasetDict({"train": splits["train"].select(np.concatenate(rows)), "validation": splits["validation"]})
-
-
-def fingerprints(sources: Sequence[Source]) -> dict[str, str]:
-    return {source.name: source.fingerprint for source in sources}

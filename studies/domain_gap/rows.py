@@ -1,29 +1,29 @@
-"""The rows of studies/domain_gap/study.py: what is trained on what. A new row is one line here.
+"""The rows of `python -m studies.domain_gap`: what is trained on what. A new row is one line here.
 
 All rows train EfficientNet-Lite0 for STEPS batches of BATCH images at SIZE pixels unless they say otherwise, with the
-weights and the augmentation of train.py unless options say so, in this order.
+weights and the augmentation of train.py unless options change them, in this order.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 MODEL = "efficientnet_lite0"
 SIZE = 96
 BATCH = 64
 STEPS = 320
 SEED = 42
-SPEED = 158  # training images a second at SIZE on two quiet cores
+SPEED = 158  # training images per second at SIZE on two quiet cores
 OVERHEAD_S = 25  # start, decoding from the cache, the answers about all scored images
-CATALOG_IMAGES = 300  # a class, for the linear layer that helps to sort photos without labels
+CATALOG_IMAGES = 300  # per class, for the linear layer that helps to sort photos without labels
 PHOTO_REPEATS = 4  # in joint training, how often a photo counts beside an image of the catalogue
 
 
 @dataclass(frozen=True)
 class Row:
-    """source: what it trains on: a source, `few_N` (photos a class), `joint` (all three), `unlabeled` and
+    """source: what it trains on: a source, `few_N` (photos per class), `joint` (all three), `unlabelled` and
     `clusters` (the photos without their labels) or None: weights as they are.
 
-    start: weights: `imagenet`, `lite2`, `fashion`, None: from scratch, or the name of an earlier row. labelled_photos:
-    whether photos with labels took part. adapted: also score with test-time BatchNorm. work: how many times as long a
+    start: weights: `imagenet`, `lite2`, `fashion`, None: from scratch, or the name of an earlier row. labeled_photos:
+    whether photos with labels took part. adapted: also score with test-time BatchNorm. work: how many times as long an
     image takes as with MODEL.
     """
 
@@ -33,7 +33,7 @@ class Row:
     start: str | None = "imagenet"
     steps: int = STEPS
     size: int = SIZE
-    options: tuple[str, ...] = field(default=())
+    options: tuple[str, ...] = ()
     labeled_photos: bool = False
     adapted: bool = False
     work: float = 1.0
@@ -62,9 +62,9 @@ ROWS = (
     Row("adapted_longer", "the same for 600 batches", "unlabelled", "kaggle_phone", 600),
     Row("clustered", "photos sorted by kaggle_phone and features of Lite2", "clusters", "kaggle_phone", 0, 224),
     Row("joint", "all sources, coarse labels as sums of leaves", "joint", labeled_photos=True),
-    Row("few_5", "5 photos a class on top of kaggle_phone", "few_5", "kaggle_phone", 60, SIZE, GENTLE, True),
-    Row("few_20", "20 photos a class on top of kaggle_phone", "few_20", "kaggle_phone", 100, SIZE, GENTLE, True),
-    Row("few_100", "100 photos a class on top of kaggle_phone", "few_100", "kaggle_phone", 200, SIZE, GENTLE, True),
+    Row("few_5", "5 photos per class on top of kaggle_phone", "few_5", "kaggle_phone", 60, SIZE, GENTLE, True),
+    Row("few_20", "20 photos per class on top of kaggle_phone", "few_20", "kaggle_phone", 100, SIZE, GENTLE, True),
+    Row("few_100", "100 photos per class on top of kaggle_phone", "few_100", "kaggle_phone", 200, SIZE, GENTLE, True),
     Row("fashion_mnist", "grey 28 px images alone", "fashion_mnist"),
     Row("kaggle_scratch", "the catalogue alone, no ImageNet weights", "kaggle", None),
     Row("fashion", "the project's fashion model before joint training", None, "fashion", 0, 128),

@@ -1,4 +1,4 @@
-"""The screenshots' images as studies/slash8/study.py trains on them: all in one pool, a group a screenshot."""
+"""The screenshots' images as the study trains on them: all in one pool, grouped by screenshot."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,75 +7,70 @@ import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from datasets import Image as ImageFeature
 
-from data_prep.pipeline.card import dataset_fingerprint
+from data_prep.pipeline.card import DatasetError, dataset_fingerprint
 from data_prep.pipeline.duplicates import join_equal
 from data_prep.pipeline.prepared import load_prepared
-from studies.common.derived import derive
-from training.cross_validation import POOLED, make_pool
+from studies.common.derived_dataset import derive
+from training.cross_validation import POOLED, Pool, make_pool
 
 FOLDS = 5
 LABEL = "label"
+SEED = 42
 
 
 @dataclass(frozen=True)
 class SlashData:
-    """All images in the order of training/cross_validation.py; arrays have one entry an image.
+    """source: what data_prep.slash_screenshots wrote. pages: the dataset made of it that train.py --folds reads.
 
-    pages: the prepared dataset that train.py --folds reads. source: what data_prep.slash_screenshots wrote.
+    pool: all images, as train.py --folds deals them into folds. screenshots: how many there are.
     """
 
     source: Path
     pages: Path
     fingerprint: str
-    names: list[str]
-    ids: list[str]
-    groups: list[str]
-    truth: np.ndarray
-    fold_of: np.ndarray
+    pool: Pool
     screenshots: int
 
     @property
-    def images_a_fold(self) -> int:
-        """What a fold trains on."""
-        return round(len(self.ids) * (FOLDS - 1) / FOLDS)
+    def images_per_fold(self) -> int:
+        """How many a fold trains on."""
+        return round(len(self.pool.ids) * (FOLDS - 1) / FOLDS)
 
     def rows(self) -> Dataset:
-        """The images as bytes."""
+        """The images as bytes, in the order of the pool."""
         splits = DatasetDict.load_from_disk(self.pages)
         return concatenate_datasets([splits[name] for name in POOLED]).cast_column("image", ImageFeature(decode=False))
 
 
-def prepare(source: Path, runs: Path, seed: int) -> SlashData:
-    """Raises ValueError where `source` is no dataset of screenshots."""
+def prepare(source: Path, runs: Path) -> SlashData:
+    """Raises DatasetError where `source` is not a dataset of screenshots."""
     splits = load_prepared(str(source), LABEL, ["train", "validation", "test"])
     if "page" not in splits["train"].features:
-        raise ValueError(f"{source} has no column page; python -m data_prep.slash_screenshots writes one")
-    pages = derive(source, runs / "pages", by_page, seed)
-    pool = make_pool(load_prepared(str(pages), LABEL, POOLED), LABEL, FOLDS, seed)
-    screenshots = len({page for split in splits.values() for page in split["page"]})
-    fingerprint = dataset_fingerprint(source)
-    return SlashData(
-        source, pages, fingerprint, pool.names, pool.ids, pool.groups, pool.labels, pool.fold_of, screenshots
-    )
+        raise DatasetError(f"{source} has no column page; python -m data_prep.slash_screenshots writes one")
+    pages = derive(source, runs / "pages", by_page, SEED)
+    pool = make_pool(load_prepared(str(pages), LABEL, POOLED), LABEL, FOLDS, SEED)
+    screenshots = {page for split in splits.values() for page in split["page"]}
+    return SlashData(source, pages, dataset_fingerprint(source), pool, len(screenshots))
 
 
 def by_page(splits: DatasetDict) -> DatasetDict:
     """The test split joins train, since folds replace it; images of one screenshot share a group."""
     rows = concatenate_datasets(list(splits.values()))
     numbers = [np.unique(rows[column], return_inverse=True)[1] for column in ("page", "group")]
-    component = join_equal(numbers, len(rows))
-    names = [f"screenshots {number}" for number in component.tolist()]
-    rows = rows.remove_columns("group").add_column("group", names)
-    held = set(splits["validation"]["id"])
-    is_held = np.array([identity in held for identity in rows["id"]])
+    groups = [f"screenshots {number}" for number in join_equal(numbers, len(rows)).tolist()]
+    rows = rows.remove_columns("group").add_column("group", groups)
+    in_validation = np.isin(rows["id"][:], splits["validation"]["id"][:])
     return DatasetDict(
-        {"train": rows.select(np.flatnonzero(~is_held)), "validation": rows.select(np.flatnonzero(is_held))}
+        {
+            "train": rows.select(np.flatnonzero(~in_validation)),
+            "validation": rows.select(np.flatnonzero(in_validation)),
+        }
     )
 
 
-def everything(source: Path, runs: Path, seed: int) -> Path:
+def everything(source: Path, runs: Path) -> Path:
     """A dataset whose train split has all images; its validation split is a part of them and measures nothing."""
-    return derive(source, runs / "slash8", in_train, seed)
+    return derive(source, runs / "slash8", in_train, SEED)
 
 
 def in_train(splits: DatasetDict) -> DatasetDict:

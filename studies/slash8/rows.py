@@ -1,7 +1,7 @@
-"""The rows of studies/slash8/study.py: which recipes are compared. A new row is one line here.
+"""The rows of `python -m studies.slash8`: which recipes are compared. A new row is one line here.
 
 Every row is trained on the same five folds with the same seed, for EPOCHS epochs at SMALL pixels unless it says
-otherwise. They stand in the order in which they are run: what may become the shipped model first.
+otherwise. They are run in this order: what may become the shipped model first.
 """
 
 from dataclasses import dataclass
@@ -9,21 +9,12 @@ from dataclasses import dataclass
 EPOCHS = 12
 SMALL = 96
 SPEED_AT = 96  # pixels
-# Training images a second at that size, measured on two quiet cores (AMD EPYC, bf16).
+# Training images per second at that size, measured on two quiet cores (AMD EPYC, bf16).
 SPEED = {
-    "mobilenet_v2": 250,
-    "efficientnet_lite0": 158,
-    "basic_cnn": 794,
-    "residual_cnn": 747,
-    "resnet18": 256,
-    "vit_tiny": 238,
-    "efficientnet_b0": 115,
-    "resnet50": 103,
-    "inception_v3": 182,
-    "dinov2_small": 76,
-    "convnext_tiny": 72,
-    "vgg16": 13,
-}
+    "mobilenet_v2": 250, "efficientnet_lite0": 158, "basic_cnn": 794, "residual_cnn": 747, "resnet18": 256,
+    "vit_tiny": 238, "efficientnet_b0": 115, "resnet50": 103, "inception_v3": 182, "dinov2_small": 76,
+    "convnext_tiny": 72, "vgg16": 13,
+}  # fmt: skip
 OVERHEAD_S = 8  # start of a training, and the answers about the images held out
 
 MIX = ("--mixup", "0.2", "--cutmix", "1.0", "--ema", "0.98")
@@ -31,7 +22,7 @@ MIX = ("--mixup", "0.2", "--cutmix", "1.0", "--ema", "0.98")
 
 @dataclass(frozen=True)
 class Row:
-    """section: the table it stands in. weights: which option of the study names them; None: from scratch.
+    """section: of the page. weights: which option of the study names them; None: from scratch.
 
     options: more arguments of train.py. views: all of predict.py --tta, not the mirror image only. slow: run with --all
     or when named.
@@ -62,7 +53,7 @@ class Row:
 
 LITE0, MOBILENET = "efficientnet_lite0", "mobilenet_v2"
 GENTLE = ("--learning_rate", "4e-4", "--layer_decay", "0.9")
-# On so few images a new head first finds its way on features that stand still, then all layers learn.
+# On so few images a new head first learns on frozen features, then all layers learn.
 HEAD_FIRST = ("--learning_rate", "1e-3", "--layer_decay", "0.9", "--freeze_backbone", "4", "--mixup", "0.2")
 # fmt: off
 ROWS = (

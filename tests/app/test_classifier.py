@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.classifier import Classifier, ImageError, ModelError
+from app.classifier import Classifier
+from app.ensemble import Ensemble
+from app.images import ImageError
+from app.model_files import ModelError
 from tests.make_tiny_model import (
     COLOR_FOR_LABEL,
     GAIN,
@@ -78,7 +81,7 @@ def test_top_k_beyond_the_labels_gives_all_of_them(classifier):
     assert len(classifier.predict([Image.new("RGB", (8, 8))], top_k=99)[0].top_k) == len(LABELS)
 
 
-def test_paths_bytes_and_open_images_are_equal(classifier, tmp_path):
+def test_paths_bytes_and_open_images_give_equal_predictions(classifier, tmp_path):
     path = save_image(tmp_path / "a.png", "Shirts")
     predictions = classifier.predict([path, str(path), path.read_bytes(), Image.open(path)])
     assert all(prediction == predictions[0] for prediction in predictions)
@@ -96,7 +99,7 @@ def test_results_come_in_input_order_whatever_the_workers_and_batches(folder, wo
     assert [p.label for p in classifier.stream(images, 1, batch_size)] == labels
 
 
-def test_an_image_is_scored_alike_alone_and_in_a_batch(classifier):
+def test_an_image_gets_the_same_score_alone_and_in_a_batch(classifier):
     noise = np.random.default_rng(0).integers(0, 256, (32, 40, 30, 3), dtype=np.uint8)
     images = [Image.fromarray(pixels) for pixels in noise]
     alone = [classifier.predict([image], top_k=1)[0].confidence for image in images]
@@ -104,7 +107,7 @@ def test_an_image_is_scored_alike_alone_and_in_a_batch(classifier):
     assert together == pytest.approx(alone, abs=1e-5)
 
 
-def test_one_corrupt_file_among_many_costs_one_row(classifier, tmp_path):
+def test_one_corrupt_file_among_many_fails_only_its_own_row(classifier, tmp_path):
     good = save_image(tmp_path / "good.png", "Shirts")
     sources = [good] * 500
     sources[250] = good.read_bytes()[:60]
@@ -149,9 +152,39 @@ def test_numbers_below_one_are_refused(classifier, arguments):
         list(classifier.stream([], **arguments))
 
 
-def test_logits_that_are_no_numbers_are_an_error_of_that_image(tmp_path):
+def test_logits_that_are_not_finite_are_an_error_of_that_image(tmp_path):
     broken = Classifier.load(write_tiny_model(tmp_path, weights=np.full_like(WEIGHTS, np.nan)))
-    assert "no finite numbers" in broken.predict([Image.new("RGB", (8, 8))])[0].error
+    (scores,) = broken.stream_scores([Image.new("RGB", (8, 8))])
+    assert scores.probabilities is None
+    assert "no finite numbers" in scores.error
+    assert broken.prediction(scores).error == scores.error
+
+
+def test_scores_are_the_arrays_behind_the_predictions(classifier):
+    images = [Image.new("RGB", (8, 8), color) for color in COLOR_FOR_LABEL.values()]
+    sources = [*images[:2], b"", *images[2:]]
+    scores = list(classifier.stream_scores(sources, batch_size=2))
+    assert [classifier.prediction(row, top_k=2) for row in scores] == classifier.predict(sources, top_k=2)
+    assert (scores[2].probabilities, scores[2].error) == (None, "empty file (0 bytes)")
+    probabilities = np.stack([row.probabilities for row in scores if row.error is None])
+    assert probabilities.dtype == np.float64
+    assert probabilities.argmax(axis=1).tolist() == [0, 1, 2, 3]
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(4))
+
+
+def test_an_ensemble_averages_models_whose_labels_are_in_another_order(classifier, tmp_path):
+    order = [2, 0, 3, 1]
+    folder = write_tiny_model(tmp_path, weights=0.5 * WEIGHTS[order])
+    edit_json(folder / "config.json", id2label={str(i): LABELS[label] for i, label in enumerate(order)})
+    other = Classifier.load(folder)
+    ensemble = Ensemble([classifier, other])
+    sources = [Image.new("RGB", (8, 8), (200, 100, 50)), b"", Image.new("RGB", (8, 8), "#0000ff")]
+    alone, others, together = (list(model.stream_scores(sources)) for model in (classifier, other, ensemble))
+    for row in (0, 2):
+        expected = (alone[row].probabilities + others[row].probabilities[np.argsort(order)]) / 2
+        assert together[row].probabilities == pytest.approx(expected)
+    assert together[1].error == "empty file (0 bytes)"
+    assert [prediction.label for prediction in ensemble.stream(sources)] == ["Tshirts", None, "Flats"]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +255,7 @@ def test_a_graph_exported_for_one_batch_size_is_refused(tmp_path):
         Classifier.load(write_tiny_model(tmp_path, batch=1))
 
 
-def test_a_graph_with_free_height_and_width_is_taken(tmp_path):
+def test_a_graph_with_free_height_and_width_is_accepted(tmp_path):
     folder = write_tiny_model(tmp_path / "model", side="side")
     assert Classifier.load(folder).image_size == (SIDE, SIDE)
 
@@ -238,6 +271,9 @@ def test_the_app_folder_works_on_its_own(folder, tmp_path):
     space = tmp_path / "space"
     shutil.copytree(ROOT / "app", space / "app", ignore=shutil.ignore_patterns("models", "examples", "__pycache__"))
     image = save_image(tmp_path / "a.png", "Flats")
-    code = "import sys; from app.classifier import Classifier as C; print(C.load(sys.argv[1]).predict(sys.argv[2:])[0].label)"
+    code = (
+        "import sys; from app.classifier import Classifier; "
+        "print(Classifier.load(sys.argv[1]).predict(sys.argv[2:])[0].label)"
+    )
     command = [sys.executable, "-c", code, folder, image]
     assert subprocess.run(command, cwd=space, capture_output=True, text=True, check=True).stdout == "Flats\n"

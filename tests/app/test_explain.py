@@ -1,4 +1,4 @@
-"""Heat maps: they show the part of the image that speaks for the label, and hiding it costs the confidence."""
+"""Heat maps: they show the part of the image that is evidence for the label, and hiding it lowers the confidence."""
 
 import io
 import zipfile
@@ -13,6 +13,8 @@ from PIL import Image
 import predict
 from app.classifier import Classifier
 from app.explain import OVERLAY_SIDE, heat_map, overlay
+from inference.explanations import explanation_path
+from tests.drawings import encode
 from tests.make_tiny_model import SIDE, WEIGHTS, write_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +31,7 @@ def classifier(request, tmp_path_factory) -> Classifier:
 
 
 def graph_with_class_maps() -> onnx.ModelProto:
-    """The tiny model with its last layer at each of 4×4 places, which are then averaged to the logits."""
+    """The tiny model with its last layer at each of 4x4 places, which are then averaged to the logits."""
     pixel_values = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])
     outputs = [
         helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(WEIGHTS)]),
@@ -47,12 +49,10 @@ def graph_with_class_maps() -> onnx.ModelProto:
 
 
 def image_with(color: str, box: tuple[int, int, int, int], size: tuple[int, int] = (64, 64)) -> bytes:
-    """A grey image with a rectangle of one colour, which decides its label."""
+    """A gray image with a rectangle of one color, which decides its label."""
     image = Image.new("RGB", size, (60, 60, 60))
     image.paste(color, box)
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+    return encode(image, "PNG")
 
 
 @pytest.mark.parametrize("box", [(0, 0, 30, 30), (34, 34, 64, 64), (34, 0, 64, 30)])
@@ -68,7 +68,7 @@ def test_the_heat_lies_where_the_color_of_the_label_is(classifier, box):
     assert heat[inside].mean() > 2 * heat[~inside].mean()
 
 
-def test_each_label_has_a_heat_of_its_own(classifier):
+def test_each_label_has_its_own_heat(classifier):
     image = Image.open(io.BytesIO(image_with("#ff0000", (0, 0, 30, 64)))).convert("RGB")
     image.paste("#00ff00", (34, 0, 64, 64))
     red, green = heat_map(classifier, image, "Tshirts"), heat_map(classifier, image, "Shirts")
@@ -76,7 +76,7 @@ def test_each_label_has_a_heat_of_its_own(classifier):
     assert green[:, 20:].mean() > 0.5 > green[:, :12].mean()
 
 
-def test_an_image_of_one_color_has_no_heat_that_is_not_a_number(classifier):
+def test_the_heat_of_an_image_of_one_color_is_finite(classifier):
     assert np.isfinite(heat_map(classifier, Image.new("RGB", (20, 20), "#ff0000"))).all()
 
 
@@ -86,9 +86,9 @@ def test_an_unknown_label_is_refused(classifier):
 
 
 @pytest.mark.parametrize("size", [(200, 100), (100, 200), (1500, 1000), (64, 64)])
-def test_an_overlay_has_the_shape_of_the_image_and_glows_in_its_place(size):
+def test_an_overlay_has_the_shape_of_the_image_and_glows_at_the_right_place(size):
     heat = np.zeros((32, 32), np.float32)
-    heat[12:20, 12:20] = 1  # the middle, which padding leaves the middle
+    heat[12:20, 12:20] = 1  # the middle, which stays the middle after padding
     drawn = overlay(Image.new("RGB", size, "white"), heat)
     width, height = drawn.size
     pixels = np.asarray(drawn, dtype=int)
@@ -97,19 +97,19 @@ def test_an_overlay_has_the_shape_of_the_image_and_glows_in_its_place(size):
     assert pixels[height // 2, width // 2].sum() > pixels[2, 2].sum() + 150
 
 
-def test_the_padding_is_left_out_of_an_overlay():
+def test_the_padding_is_cropped_from_an_overlay():
     heat = np.zeros((32, 32), np.float32)
     heat[:6] = 1  # on the padding above a wide image
     pixels = np.asarray(overlay(Image.new("RGB", (200, 100), "white"), heat), dtype=int)
     assert np.ptp(pixels[10:, :, 0]) < 10
 
 
-def test_the_command_draws_one_image_for_each_that_it_classified(capsys, tmp_path):
+def test_the_command_draws_one_image_per_classified_image(capsys, tmp_path):
     model = write_tiny_model(tmp_path / "model")
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x y.png").write_bytes(image_with("#ff0000", (0, 0, 30, 30), (60, 80)))
-    (tmp_path / "broken.png").write_text("no image")
+    (tmp_path / "broken.png").write_text("not an image")
     inputs = [str(tmp_path / name) for name in ("a", "broken.png", "b")]
     code = predict.main(["--model", str(model), "--image_path", *inputs, "--explain", str(tmp_path / "why" / "so")])
     drawn = sorted((tmp_path / "why" / "so").iterdir())
@@ -118,10 +118,10 @@ def test_the_command_draws_one_image_for_each_that_it_classified(capsys, tmp_pat
     assert Image.open(drawn[0]).size == (384, 512)
 
 
-def share_that_matters(classifier: Classifier, images: list) -> float:
-    """How often hiding the hottest fifth of an image costs its label more than hiding a random fifth does."""
+def deletion_score(classifier: Classifier, images: list) -> float:
+    """How often hiding the hottest fifth of an image lowers its label's confidence more than hiding random fifths."""
     rng = np.random.default_rng(0)
-    more = []
+    hits = []
     for image in images:
         pixels = classifier.read(image)
         label = int(classifier.logits(pixels[None]).argmax())
@@ -129,9 +129,9 @@ def share_that_matters(classifier: Classifier, images: list) -> float:
         hottest = heat > np.quantile(heat, 1 - HIDDEN)
         masks = [hottest, *(random_mask(heat.shape, rng) for _ in range(4))]
         hidden = [np.where(mask, pixels.mean(axis=(1, 2), keepdims=True), pixels) for mask in masks]
-        left = classifier.probabilities(classifier.logits(np.stack(hidden).astype(np.float32)))[:, label]
-        more.append(left[0] < left[1:].mean())
-    return float(np.mean(more))
+        confidences = classifier.probabilities(classifier.logits(np.stack(hidden).astype(np.float32)))[:, label]
+        hits.append(confidences[0] < confidences[1:].mean())
+    return float(np.mean(hits))
 
 
 def random_mask(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -145,23 +145,23 @@ def shipped_model() -> Classifier:
     return Classifier.load(ROOT / "app" / "models" / "fashion", workers=1)
 
 
-def test_hiding_the_hottest_part_of_the_examples_costs_more_than_hiding_any_part():
+def test_hiding_the_hottest_part_of_the_examples_matters_more_than_hiding_any_part():
     images = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in (".jpg", ".png", ".webp"))
     assert len(images) > 10
-    assert share_that_matters(shipped_model(), images) > 0.6
+    assert deletion_score(shipped_model(), images) > 0.6
 
 
 @pytest.mark.real_data
 @pytest.mark.slow
-def test_hiding_the_hottest_part_of_real_products_costs_more_than_hiding_any_part(shared):
+def test_hiding_the_hottest_part_of_real_products_matters_more_than_hiding_any_part(shared):
     with zipfile.ZipFile(shared / "data/kaggle/fashion-product-images-small.zip") as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
         images = [archive.read(name) for name in np.random.default_rng(0).choice(names, 40, replace=False)]
-    assert share_that_matters(shipped_model(), images) > 0.6
+    assert deletion_score(shipped_model(), images) > 0.6
 
 
 @pytest.mark.parametrize(
     ("name", "drawn"), [("../a/b.png", "0007_b.png"), ("x.zip/../../etc\x1b.png", "0007_etc_.png")]
 )
 def test_an_explanation_is_named_inside_its_folder(tmp_path, name, drawn):
-    assert predict.explanation_path(tmp_path, 7, name) == tmp_path / drawn
+    assert explanation_path(tmp_path, 7, name) == tmp_path / drawn

@@ -1,8 +1,8 @@
 """2,000 mutated images of seven formats: each is a prediction or an error with a name, within two seconds.
 
-    python -m tests.app.test_fuzz MODEL_FOLDER 0 2000    # classify them and print what came out
+    python -m tests.app.test_fuzz MODEL_FOLDER 0 2000    # classify them and print the outcomes
 
-They are classified in a process of their own, so that a crash, a hang or too much memory is a failed test.
+They are classified in a child process, so that a crash, a hang or too much memory is a failed test.
 """
 
 import io
@@ -20,10 +20,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.classifier import Classifier
+from tests.drawings import encode
+from tests.make_tiny_model import write_tiny_model
+
 ROOT = Path(__file__).resolve().parents[2]
 MUTATIONS = 2000
 FEW = 196  # in the fast suite: each base image with each kind of damage
-SECONDS = 2.0  # of the processor's time, because the tests may share the machine
+SECONDS = 2.0  # of processor time, because the tests may share the machine
 MEMORY_MIB = 1200  # the whole process; an image of app.images.MAX_PIXELS alone takes 150, and twice that while turned
 SIZE = (120, 90)
 HUGE = (2, 4097, 30_000, 65_535, 2**31 - 1, 2**32 - 1)
@@ -42,27 +46,21 @@ def base_images() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     return [
-        encoded(image, "JPEG", exif=exif),
-        encoded(image, "JPEG", progressive=True, quality=60),
-        encoded(alpha, "PNG"),
-        encoded(gray16, "PNG"),
-        encoded(image, "WEBP"),
-        encoded(image, "WEBP", lossless=True, **frames),
-        encoded(image.quantize(64), "GIF"),
-        encoded(image.quantize(16), "GIF", **frames),
-        encoded(image, "AVIF", speed=10),
-        encoded(alpha, "AVIF", speed=10),
-        encoded(image, "BMP"),
-        encoded(image.quantize(200), "BMP"),
-        encoded(image, "TIFF", compression="tiff_lzw"),
-        encoded(gray16, "TIFF", compression="tiff_adobe_deflate"),
+        encode(image, "JPEG", exif=exif),
+        encode(image, "JPEG", progressive=True, quality=60),
+        encode(alpha, "PNG"),
+        encode(gray16, "PNG"),
+        encode(image, "WEBP"),
+        encode(image, "WEBP", lossless=True, **frames),
+        encode(image.quantize(64), "GIF"),
+        encode(image.quantize(16), "GIF", **frames),
+        encode(image, "AVIF", speed=10),
+        encode(alpha, "AVIF", speed=10),
+        encode(image, "BMP"),
+        encode(image.quantize(200), "BMP"),
+        encode(image, "TIFF", compression="tiff_lzw"),
+        encode(gray16, "TIFF", compression="tiff_adobe_deflate"),
     ]
-
-
-def encoded(image: Image.Image, image_format: str, **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, image_format, **options)
-    return file.getvalue()
 
 
 def flip_bits(data: bytearray, rng: np.random.Generator) -> None:
@@ -80,14 +78,14 @@ def truncate(data: bytearray, rng: np.random.Generator) -> None:
 
 
 def change_header(data: bytearray, rng: np.random.Generator) -> None:
-    """That of another format over, or before, the own one."""
+    """Write the header of another format over its own, or before it."""
     other = base_images_once()[int(rng.integers(14))]
     length = int(rng.integers(2, 40))
     data[: length if rng.integers(2) else 0] = other[:length]
 
 
 def claim_huge_size(data: bytearray, rng: np.random.Generator) -> None:
-    """Where the format keeps its size; PNG's checksum is made right again, or the image would be refused for that."""
+    """Where the format keeps its size; PNG's checksum is corrected, or the image would be refused for that."""
     width, height = (int(side) for side in rng.choice(HUGE, 2))
     place, layout = size_field(bytes(data))
     limit = 2 ** (8 * struct.calcsize(layout[:2])) - 1
@@ -97,7 +95,7 @@ def claim_huge_size(data: bytearray, rng: np.random.Generator) -> None:
 
 
 def size_field(data: bytes) -> tuple[int, str]:
-    """Where the two sides stand, one after the other, and their layout for struct."""
+    """The position of the two sides, one after the other, and their layout for struct."""
     if data.startswith(b"\xff\xd8"):
         return max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2")) + 5, ">HH"
     if data.startswith(b"\x89PNG"):
@@ -144,10 +142,8 @@ def mutated(number: int) -> bytes:
 
 
 def classify(model: str, start: int, stop: int) -> dict:
-    """Run in the child: what came out, the slowest image and the most memory."""
-    import resource
-
-    from app.classifier import Classifier
+    """Run in the child: the outcomes, the slowest image and the peak memory."""
+    import resource  # not on Windows
 
     classifier = Classifier.load(model, workers=1)
     outcomes, slowest = Counter(), (0.0, -1)
@@ -160,15 +156,16 @@ def classify(model: str, start: int, stop: int) -> dict:
     return {"outcomes": outcomes, "slowest": slowest, "peak_mib": peak}
 
 
-def check(model: Path, start: int, stop: int) -> dict:
+def classify_in_child(model: Path, start: int, stop: int) -> Counter:
+    """The outcomes, checked for time and memory."""
     command = [sys.executable, "-m", "tests.app.test_fuzz", str(model), str(start), str(stop)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    result = json.loads(done.stdout)
+    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    assert child.returncode == 0, child.stderr[-2000:]
+    result = json.loads(child.stdout)
     assert sum(result["outcomes"].values()) == stop - start
     assert result["slowest"][0] < SECONDS, f"image {result['slowest'][1]} took {result['slowest'][0]:.1f} s"
     assert result["peak_mib"] < MEMORY_MIB
-    return result
+    return Counter(result["outcomes"])
 
 
 NAMED = ("ok", "damaged image", "truncated image", "not an image file", "too large", "empty file", "too elongated")
@@ -176,13 +173,11 @@ NAMED = ("ok", "damaged image", "truncated image", "not an image file", "too lar
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    from tests.make_tiny_model import write_tiny_model
-
     return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def test_damaged_images_of_every_format_are_predictions_or_named_errors(model):
-    outcomes = check(model, 0, FEW)["outcomes"]
+    outcomes = classify_in_child(model, 0, FEW)
     assert all(outcome.startswith(NAMED) for outcome in outcomes), outcomes
     assert outcomes["ok"] > 20
     assert outcomes["truncated image"] > 5
@@ -191,20 +186,16 @@ def test_damaged_images_of_every_format_are_predictions_or_named_errors(model):
 
 @pytest.mark.slow
 def test_two_thousand_damaged_images_are_predictions_or_named_errors(model):
-    outcomes = check(model, FEW, MUTATIONS)["outcomes"]
+    outcomes = classify_in_child(model, FEW, MUTATIONS)
     assert all(outcome.startswith(NAMED) for outcome in outcomes), outcomes
 
 
 def test_the_undamaged_images_are_all_classified(model):
-    from app.classifier import Classifier
-
     predictions = Classifier.load(model, workers=1).predict(base_images())
     assert [prediction.status for prediction in predictions] == ["ok"] * 14
 
 
 def test_all_eight_orientations_give_identical_logits(model):
-    from app.classifier import Classifier
-
     classifier = Classifier.load(model, workers=1)
     image = Image.open(io.BytesIO(base_images()[2])).convert("RGB")
     turns = (None, 0, 3, 1, 5, 2, 6, 4)  # Pillow's numbers of what turns the upright image into the stored one
@@ -213,8 +204,8 @@ def test_all_eight_orientations_give_identical_logits(model):
         exif = Image.Exif()
         exif[0x0112] = orientation
         stored = image if turn is None else image.transpose(Image.Transpose(turn))
-        logits.append(classifier.logits(classifier.read(encoded(stored, "PNG", exif=exif))[None]))
-    assert all(np.array_equal(one, logits[0]) for one in logits)
+        logits.append(classifier.logits(classifier.read(encode(stored, "PNG", exif=exif))[None]))
+    assert all(np.array_equal(turned, logits[0]) for turned in logits)
 
 
 if __name__ == "__main__":

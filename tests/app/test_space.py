@@ -40,13 +40,24 @@ license: apache-2.0
 
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    """A small checkout: app/ with a page of two files, a model, and what must stay at home."""
+    """A small checkout: app/ with a page of a few modules, a model, and what must not be uploaded."""
     app = tmp_path / "checkout" / "app"
     write_tiny_model(app / "models" / "tiny")
     files = {
-        "app.py": "def start():\n    from helper import name\n    return name\n",
-        "helper.py": "name = 'helper'\n",
+        "__init__.py": "",
+        "app.py": "import os\n\n\ndef start():\n    from .pages.classify import name\n\n    return name\n",
+        "helper.py": "from os import path\nname = 'helper'\n",
+        "limits.py": "MOST = 1\n",
         "server.py": "",
+        "pages/__init__.py": "",
+        "pages/classify.py": "from . import cards\nfrom ..helper import name\n",
+        "pages/cards.py": "from .. import limits\nimport app.deep.inner.module\n",
+        "pages/unused.py": "",
+        "pages/assets/page.css": "p {}",
+        "pages/templates/answer.html": "<p>",
+        "deep/inner/__init__.py": "from .more import *\n",
+        "deep/inner/module.py": "",
+        "deep/inner/more.py": "",
         "README.md": CARD,
         "requirements.txt": "numpy==2.4.6  # arrays\n\n# a remark\npillow==12.3.0\n",
         "notes.txt": "mine",
@@ -58,7 +69,7 @@ def checkout(tmp_path) -> Path:
         "../results/secret.csv": "",
         "../results/runs/tiny/confusion.png": "drawn",
         "../results/runs/tiny/mistakes.png": "other people's images",
-        "../requirements.txt": "-r app/requirements.txt\ngradio==6.31.0\n",
+        "../requirements.txt": "-r app/requirements.txt\ngradio[mcp]==6.31.0\n",
     }
     for name, text in files.items():
         (app / name).parent.mkdir(parents=True, exist_ok=True)
@@ -69,11 +80,21 @@ def checkout(tmp_path) -> Path:
 
 UPLOADED = [
     "README.md",
+    "__init__.py",
     "app.py",
+    "deep/inner/__init__.py",
+    "deep/inner/module.py",
+    "deep/inner/more.py",
     "helper.py",
+    "limits.py",
     "models/tiny/config.json",
     "models/tiny/model.onnx",
     "models/tiny/preprocessor_config.json",
+    "pages/__init__.py",
+    "pages/assets/page.css",
+    "pages/cards.py",
+    "pages/classify.py",
+    "pages/templates/answer.html",
     "requirements.txt",
     "results/leaderboard.csv",
     "results/runs/tiny/confusion.png",
@@ -120,10 +141,10 @@ def test_a_push_creates_a_gradio_space_and_uploads_exactly_what_the_page_needs(c
     result = push(checkout, hub.url)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == f"{hub.url}/spaces/me/shelf"
-    (wanted,) = hub.created
-    assert (wanted["organization"], wanted["name"], wanted["type"], wanted["sdk"]) == ("me", "shelf", "space", "gradio")
-    assert not wanted.get("private")
-    assert wanted.get("visibility") != "private"
+    (space,) = hub.created
+    assert (space["organization"], space["name"], space["type"], space["sdk"]) == ("me", "shelf", "space", "gradio")
+    assert not space.get("private")
+    assert space.get("visibility") != "private"
     assert sorted(hub.files) == UPLOADED
     for name in UPLOADED:
         source = checkout / name if name.startswith("results/") else checkout / "app" / name
@@ -138,11 +159,14 @@ def test_a_private_space_is_asked_for_as_one(checkout, hub):
 def test_a_second_push_removes_files_that_the_page_no_longer_has_and_no_others(checkout, hub):
     assert push(checkout, hub.url).returncode == 0
     hub.files |= {"models/old/model.onnx": b"old", ".gitattributes": b"lfs", "notes.txt": b"written on the Hub"}
+    hub.files |= {"assets/page.css": b"where it was before", "page_classify.py": b"", "pages/templates/old.html": b""}
     (checkout / "app" / "helper.py").unlink()
-    (checkout / "app" / "app.py").write_text("name = 1\n")
+    (checkout / "app" / "pages" / "classify.py").write_text("name = 1\n")
     assert push(checkout, hub.url).returncode == 0
-    assert sorted(hub.deleted) == ["helper.py", "models/old/model.onnx"]
-    assert hub.files["app.py"] == b"name = 1\n"
+    imported_by_classify = ["deep/inner/__init__.py", "deep/inner/module.py", "deep/inner/more.py", "pages/cards.py"]
+    old = ["assets/page.css", "models/old/model.onnx", "page_classify.py", "pages/templates/old.html"]
+    assert sorted(hub.deleted) == sorted([*imported_by_classify, *old, "helper.py", "limits.py"])
+    assert hub.files["pages/classify.py"] == b"name = 1\n"
     assert {".gitattributes", "notes.txt"} <= set(hub.files)
 
 
@@ -187,11 +211,12 @@ def test_a_dry_run_lists_the_files_with_their_sizes_and_sends_nothing(checkout, 
 
 
 @pytest.mark.parametrize("name", ["shelf", "me/shelf/more", "me/", "me/sh elf", "https://example.com/me", "me/--x"])
-def test_a_name_that_is_no_space_is_refused(capsys, name):
+def test_a_name_that_is_not_a_space_is_rejected(capsys, name):
     with pytest.raises(SystemExit) as stop:
         push_to_space.main([name])
     assert stop.value.code == 2
-    assert "USER/NAME" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "USER/NAME" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -207,7 +232,7 @@ def test_a_name_that_is_no_space_is_refused(capsys, name):
         ("app_file: app.py", "app_file: ../app.py", "'../app.py', which is not a file"),
         ("pinned: false", "pinned: maybe", "true or false"),
         ("license: apache-2.0\n", "", "license is None"),
-        ("title: Snapshelf", "title: [", "no YAML"),
+        ("title: Snapshelf", "title: [", "not YAML"),
     ],
 )
 def test_front_matter_that_the_hub_would_refuse_is_named(checkout, dry_run, line, replacement, message):
@@ -249,14 +274,14 @@ def test_a_token_in_a_file_is_named_by_its_line_and_not_shown(checkout, dry_run)
     (checkout / "app" / "helper.py").write_text(f"name = 1\nKEY = '{FAKE_SECRET}'\n")
     code, out, err = dry_run()
     assert code == 1
-    assert "helper.py: line 2 holds what looks like a Hugging Face token" in err
+    assert "helper.py: line 2 contains what looks like a Hugging Face token" in err
     assert FAKE_SECRET not in out + err
 
 
 def test_the_users_own_token_is_found_whatever_it_looks_like(checkout, dry_run, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "unlike any other")
     (checkout / "app" / "models" / "tiny" / "config.json").write_text('{"key": "unlike any other"}')
-    assert "config.json: holds your own Hugging Face token" in dry_run()[2]
+    assert "config.json: contains your own Hugging Face token" in dry_run()[2]
 
 
 def test_a_link_to_a_file_elsewhere_does_not_go_up(checkout, dry_run, tmp_path):
@@ -270,10 +295,10 @@ def test_a_file_that_is_too_large_is_named(checkout, dry_run, monkeypatch):
     code, _, err = dry_run()
     assert code == 1
     assert "model.onnx: " in err
-    assert "at most 0.10 KiB a file" in err
+    assert "at most 0.10 KiB per file" in err
 
 
-def test_a_folder_without_a_model_is_no_page(checkout, dry_run):
+def test_a_folder_without_a_model_is_not_a_page(checkout, dry_run):
     shutil.rmtree(checkout / "app" / "models")
     code, _, err = dry_run()
     assert code == 1
@@ -357,6 +382,19 @@ def running_space(python: Path, folder: Path):
     finally:
         process.terminate()
         process.wait(20)
+
+
+def test_exactly_the_uploaded_files_make_a_page_in_a_folder_of_any_name(tmp_path):
+    from gradio_client import Client, handle_file
+
+    space = tmp_path / "home_of-user"
+    push_to_space.copy_files(push_to_space.space_files(ROOT), space)
+    assert not list(space.rglob("server.py")) + list(space.rglob("push_to_space.py")) + list(space.rglob("rest.py"))
+    with running_space(Path(sys.executable), space) as address:
+        client = Client(address, verbose=False)
+        answer = client.predict(handle_file(ROOT / "examples" / "belts.jpg"), api_name="/classify")
+        client.close()
+    assert answer["label"] == "Belts"
 
 
 @pytest.mark.slow

@@ -185,9 +185,9 @@ def test_another_column_can_be_balanced(drawn, tmp_path):
 
 
 def test_rejected_files_are_carried_over_and_capped_ones_added(balanced):
-    assert rejected_of(balanced["none"]) == {"empty.jpg": "zero bytes"}
+    assert rejected_of(balanced["none"]) == {"empty.jpg": "empty file (0 bytes)"}
     rejected = rejected_of(balanced["cap"])
-    assert len(rejected) == 8 and rejected["empty.jpg"] == "zero bytes"
+    assert len(rejected) == 8 and rejected["empty.jpg"] == "empty file (0 bytes)"
     assert Counter(rejected.values())["cap: shirts keeps 3 images"] == 6
 
 
@@ -262,7 +262,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(drawn, balanced, tmp_path, 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(balance, "write_staging", full)
+        patch.setattr(balance, "write_images", full)
         with pytest.raises(SystemExit):
             run(drawn, output, "--strategy", "augment", *STRATEGIES["augment"])
     assert not output.exists()

@@ -139,7 +139,7 @@ def test_nothing_is_overwritten_unasked_and_only_a_competition_at_all(kit, drawn
     (tmp_path / "letters" / "one.txt").write_text("dear")
     answer = refusal(capsys, competition.main, *given, str(tmp_path / "letters"), "--overwrite")
     assert "is not a competition" in answer
-    assert "lie in one another" in refusal(capsys, competition.main, *given, str(drawn_dataset / "kit"))
+    assert "contains the other" in refusal(capsys, competition.main, *given, str(drawn_dataset / "kit"))
 
 
 def score(kit: Path, submission: Path, capsys) -> str:

@@ -1,78 +1,18 @@
 """The doctor finds what is wrong with a prepared dataset, proposes corrections and changes nothing."""
 
-import csv
-import hashlib
-import io
 import subprocess
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from data_prep import balance, doctor, kaggle_fashion
 from data_prep.checks import checkup
-from data_prep.checks.contact_sheet import MAX_TILES, WIDTH, Band, Tile, draw_sheet
-from data_prep.pipeline.build import write_dataset
-from data_prep.pipeline.images import FileImage
-from data_prep.pipeline.schema import Options, Row, Source
+from data_prep.checks.contact_sheet import WIDTH
+from tests.doctor_reports import content_of, draw_image, encode, examine, in_order, prepare, summary_of
 from tests.drawings import drawing, fill
-from tests.make_tiny_model import COLOR_FOR_LABEL, write_tiny_model
-
-SOURCE = Source(name="Drawn", origin="made by the tests", license="apache-2.0", drop_leaks=False)
-
-
-def encode(image: Image.Image, image_format: str = "PNG", **options) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, image_format, **options)
-    return stream.getvalue()
-
-
-def draw_image(seed: int, mode: str = "RGB", size: tuple[int, int] = (60, 80)) -> Image.Image:
-    return Image.open(io.BytesIO(drawing(seed, "PNG", size))).convert(mode)
-
-
-def prepare(folder: Path, files: dict[str, tuple[bytes, str, str]], titles: dict[str, str] | None = None) -> Path:
-    """A dataset of {file: (bytes, label, split)}; the id of a row is its file."""
-    fill(folder / "files", {name: data for name, (data, _, _) in files.items()})
-    rows = [
-        Row(name, FileImage(str(folder / "files"), name), name, (titles or {}).get(name, ""), {"label": label}, split)
-        for name, (_, label, split) in files.items()
-    ]
-    output = folder / "prepared"
-    write_dataset(rows, SOURCE, Options(output=output, command="python -m data_prep.drawn --output data/drawn"))
-    return output
-
-
-def examine(dataset: Path, *more: str) -> tuple[str, dict[str, dict], dict[str, dict]]:
-    """(report, quarantined, relabelled) of a run of the doctor; the last two by id."""
-    output = dataset.with_name("report")
-    doctor.main([str(dataset), "--output", str(output), "--num_proc", "1", "--overwrite", *more])
-    tables = []
-    for name in ("quarantine.csv", "relabel.csv"):
-        with open(output / name, newline="", encoding="utf-8") as stream:
-            tables.append({line["id"]: line for line in csv.DictReader(stream)})
-    return (output / "report.md").read_text(encoding="utf-8"), *tables
-
-
-def summary_of(report: str) -> dict[str, str]:
-    """{finding: what was found} of the table on top, which shows what needs attention."""
-    cells = [line.split(" | ") for line in report.splitlines() if line.startswith("| [")]
-    return {first[3:].split("]")[0]: found for first, found, _ in cells}
-
-
-def in_order(report: str) -> str:
-    """The line that names the findings without a problem."""
-    return next(line for line in report.splitlines() if line.startswith("In order: "))
-
-
-def content_of(folder: Path) -> dict[str, str]:
-    """{file: hash} of everything in a folder."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +44,7 @@ def checked(quirky) -> tuple[str, dict[str, dict], dict[str, dict]]:
     return examine(quirky)
 
 
-# --- what it finds ---------------------------------------------------------------------------------------------------
+# --- what it finds ----------------------------------------------------------------------------------------------------
 
 
 def test_the_summary_counts_every_quirk(checked):
@@ -200,7 +140,7 @@ def test_rows_that_hold_no_image_are_reported_and_never_opened(tmp_path):
     assert "The dataset has no rejected.csv" in report
 
 
-# --- what it leaves alone --------------------------------------------------------------------------------------------
+# --- what it leaves alone ---------------------------------------------------------------------------------------------
 
 
 def test_the_dataset_is_left_as_it_was(quirky):
@@ -259,91 +199,7 @@ def test_a_run_that_was_stopped_leaves_no_report_and_the_next_one_finishes(quirk
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report"]
 
 
-# --- models ----------------------------------------------------------------------------------------------------------
-
-
-def painted(label: str, shade: int) -> bytes:
-    """An image that the tiny model calls `label`, one of its own for each shade."""
-    image = Image.new("RGB", (60, 80), COLOR_FOR_LABEL[label])
-    image.paste("white", (shade, shade, shade + 9, shade + 9))
-    return encode(image)
-
-
-def test_the_price_of_leaks_is_the_accuracy_that_they_add(tmp_path):
-    files = {f"train {n}.png": (painted("Tshirts", 5 * n), "Tshirts", "train") for n in range(4)}
-    files |= {f"leaked {n}.png": (painted("Tshirts", 5 * n), "Tshirts", "test") for n in range(4)}
-    files |= {f"fresh {n}.png": (painted("Shirts", 5 * n), "Flats", "test") for n in range(4)}
-    files |= {f"other {n}.png": (painted("Flats", 5 * n), "Flats", "validation") for n in range(4)}
-    dataset = prepare(tmp_path, files)
-    report, *_ = examine(dataset, "--model", str(write_tiny_model(tmp_path / "model")))
-    row = next(line for line in report.splitlines() if line.startswith("| test | equal bytes"))
-    assert "50.0% [21.5, 78.5] of 8 | 100.0% [51.0, 100.0] of 4 | 0.0% [0.0, 49.0] of 4 | +50.0 points" in row
-    assert summary_of(report)["Price of the leaks"].startswith("+50.0 points")
-
-
-def test_a_model_of_other_classes_is_refused_and_the_right_column_is_named(quirky, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        examine(quirky, "--model", str(write_tiny_model(tmp_path / "model")))
-    assert stop.value.code == 2
-    assert "not the classes of label; give a model that was trained on this dataset" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def mislabeled(tmp_path_factory) -> Path:
-    """60 training images of three classes; `3` and `31` carry a wrong label."""
-    files = {f"{n}": (drawing(n), "abc"[n % 3], "train") for n in range(60)}
-    files |= {"3": (drawing(3), "b", "train"), "31": (drawing(31), "c", "train")}
-    files |= {"v": (drawing(70), "a", "validation"), "t": (drawing(71), "a", "test")}
-    return prepare(tmp_path_factory.mktemp("mislabelled"), files)
-
-
-def out_of_fold(sure: float = 0.98) -> tuple[list[str], np.ndarray]:
-    """Ids and what a good model says: the true class, which is the remainder of the number by three."""
-    probabilities = np.full((60, 3), (1 - sure) / 2, np.float32)
-    probabilities[np.arange(60), np.arange(60) % 3] = sure
-    return [str(n) for n in range(60)], probabilities
-
-
-@pytest.mark.parametrize("form", ["list", "columns"])
-def test_label_errors_are_found_in_out_of_fold_predictions(mislabeled, tmp_path, form):
-    ids, probabilities = out_of_fold()
-    if form == "list":
-        content = pa.table({"id": ids, "label": [0] * 60, "probabilities": probabilities.tolist()})
-    else:
-        content = pa.table({"id": ids, **{name: probabilities[:, n] for n, name in enumerate("abc")}})
-    pq.write_table(content, tmp_path / "oof.parquet")
-    report, _, relabeled = examine(mislabeled, "--oof", str(tmp_path / "oof.parquet"))
-    assert {key: line["label"] for key, line in relabeled.items()} == {"3": "a", "31": "b"}
-    assert summary_of(report)["Likely label errors in label, out of fold"] == "2 images"
-    assert "agrees with 96.7%" in report
-
-
-def test_an_unsure_model_proposes_nothing(mislabeled, tmp_path):
-    ids, probabilities = out_of_fold(sure=0.6)
-    pq.write_table(pa.table({"id": ids, "probabilities": probabilities.tolist()}), tmp_path / "oof.parquet")
-    assert examine(mislabeled, "--oof", str(tmp_path / "oof.parquet"))[2] == {}
-
-
-BAD_PREDICTIONS = {
-    "has no column id": {"name": ["3"], "probabilities": [[1.0, 0.0, 0.0]]},
-    "has 2 probabilities a row; the column has 3 classes": {"id": ["3"], "probabilities": [[1.0, 0.0]]},
-    "are they logits?": {"id": ["3"], "probabilities": [[4.0, 1.0, 0.5]]},
-    "negative or no numbers": {"id": ["3"], "probabilities": [[float("nan"), 1.0, 0.0]]},
-    "no id of": {"id": ["unknown"], "probabilities": [[1.0, 0.0, 0.0]]},
-    "neither a column probabilities nor one a class; b, c": {"id": ["3"], "a": [1.0]},
-}
-
-
-@pytest.mark.parametrize("problem", BAD_PREDICTIONS)
-def test_unusable_predictions_are_refused_in_one_line(mislabeled, tmp_path, capsys, problem):
-    pq.write_table(pa.table(BAD_PREDICTIONS[problem]), tmp_path / "oof.parquet")
-    with pytest.raises(SystemExit) as stop:
-        examine(mislabeled, "--oof", str(tmp_path / "oof.parquet"))
-    assert stop.value.code == 2
-    assert problem in capsys.readouterr().err.splitlines()[-1]
-
-
-# --- the command line ------------------------------------------------------------------------------------------------
+# --- the command line -------------------------------------------------------------------------------------------------
 
 
 def refused(capsys, *arguments: object) -> str:
@@ -359,7 +215,7 @@ def test_mistakes_are_told_before_any_image_is_read(quirky, tmp_path, capsys, mo
     (tmp_path / "thesis" / "chapter.txt").write_text("mine")
     (tmp_path / "text.parquet").write_text("no parquet")
     assert "is not a prepared dataset" in refused(capsys, tmp_path / "nothing")
-    assert "no label column 'colour'; its card names label" in refused(capsys, quirky, "--label", "colour")
+    assert "no label column 'colour'; it has label" in refused(capsys, quirky, "--label", "colour")
     assert "is not a report of the doctor" in refused(capsys, quirky, "--output", tmp_path / "thesis", "--overwrite")
     assert "is inside the dataset" in refused(capsys, quirky, "--output", quirky / "report")
     assert "must be at least 1" in refused(capsys, quirky, "--num_proc", 0)
@@ -376,24 +232,7 @@ def test_an_existing_report_is_replaced_only_when_asked(quirky, checked, capsys)
     assert "edited" not in (report / "quarantine.csv").read_text()
 
 
-# --- contact sheets --------------------------------------------------------------------------------------------------
-
-
-def test_a_sheet_stops_at_a_number_that_a_person_can_look_through(tmp_path):
-    fill(tmp_path, {"a.jpg": 1})
-    tile = Tile(FileImage(str(tmp_path), "a.jpg"), ("a title that is much too long for the width of one image",) * 2)
-    bands = [Band("first", [tile] * 5), Band("", [tile] * 500)]
-    assert draw_sheet(tmp_path / "sheet.png", "Many", bands, side=40) == MAX_TILES
-
-
-def test_a_sheet_has_room_for_an_image_that_cannot_be_shown(tmp_path):
-    fill(tmp_path, {"bad.jpg": b"no image"})
-    tiles = [Tile(FileImage(str(tmp_path), name), (name,)) for name in ("bad.jpg", "missing.jpg")]
-    assert draw_sheet(tmp_path / "sheet.png", "Bad", [Band("", tiles)]) == 2
-    assert Image.open(tmp_path / "sheet.png").width == WIDTH
-
-
-# --- the real data ---------------------------------------------------------------------------------------------------
+# --- the real data ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.real_data

@@ -110,7 +110,8 @@ def test_what_is_no_image_of_a_class_is_listed_and_the_rest_goes_on(tmp_path):
     reasons = rejected_of(output)
     assert reasons.keys() == {*bad, "shoes"} and len(rows_of(output)) == 20
     assert reasons["sources.csv"] == "not in a class folder" and reasons["shoes"] == "empty class folder"
-    assert reasons["bag/zero.jpg"] == "zero bytes" and reasons["hat/cut.jpg"] == "truncated"
+    assert reasons["bag/zero.jpg"] == "empty file (0 bytes)"
+    assert reasons["hat/cut.jpg"] == "truncated image (the file ends too early)"
 
 
 def test_hidden_files_are_passed_over(tmp_path):
@@ -137,7 +138,7 @@ def test_links_never_lead_out_of_the_input(tmp_path):
     output = prepare(tmp_path / "out", "--input", root)
     reasons = rejected_of(output)
     assert reasons.pop("hat/file.jpg").startswith("outside the input folder")
-    assert reasons.pop("hat/gone.jpg") == "missing file"
+    assert reasons.pop("hat/gone.jpg") == "no such file"
     assert reasons == dict.fromkeys(["hat/folder", "linked", "hat/loop"], "link to a folder, not followed")
     assert rows_of(output)["hat/inside.jpg"][0] == rows_of(output)["hat/0.jpg"][0]
 
@@ -289,8 +290,8 @@ REFUSED = {
     "..\\beside.jpg": "outside the input folder",
     "/etc/hostname": "outside the input folder",
     "photos/link.jpg": "outside the input folder",
-    "photos": "not a regular file",
-    "photos/nothing.jpg": "missing file",
+    "photos": "a folder, not an image",
+    "photos/nothing.jpg": "no such file",
 }
 
 
@@ -389,7 +390,6 @@ def test_the_marks_of_both_utf16_orders_are_known(tmp_path):
 
 @pytest.mark.real_data
 def test_the_given_validation_images_of_the_clothing_data_stay_validation(shared):
-    notes: list[str] = []
-    rows = list(image_folder.rows_of_folder(shared / "data" / "clothing", "auto", notes))
+    rows, notes = image_folder.read_folder(shared / "data" / "clothing", "auto")
     assert Counter(row.split for row in rows if not row.reject) == {"train": 3068, "validation": 341}
     assert len({row.labels["label"] for row in rows}) == 10 and not notes

@@ -1,75 +1,23 @@
-"""The Kaggle source: quirks of the table and the archive, splits by year, and the download from a stand-in server."""
+"""The Kaggle source: quirks of the table and the archive, and splits by year."""
 
-import csv
-import io
 import re
 import struct
-import threading
 import zipfile
 from collections import defaultdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import datasets
-import numpy as np
 import pytest
-from PIL import Image
+from drawings import rejected_of
+from kaggle_archives import HEADER, fail, image, line, simple_archive, write_archive
 
 from data_prep import kaggle_fashion
-from data_prep.pipeline import kaggle_download
 from data_prep.pipeline.card import dataset_fingerprint, read_card
-
-HEADER = "id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage,productDisplayName"
-
-
-def image(seed: int, mode: str = "RGB") -> bytes:
-    """A soft pattern of its own for each seed, as JPEG."""
-    noise = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(noise).resize((60, 80), Image.Resampling.BICUBIC).convert(mode).save(stream, "JPEG")
-    return stream.getvalue()
-
-
-def line(product: int, title: str = "", kind: str = "Tshirts", year: str = "2012", usage: str = "Casual") -> str:
-    parents = {"Tshirts": "Apparel,Topwear", "Watches": "Accessories,Watches", "Heels": "Footwear,Shoes"}[kind]
-    return f"{product},Men,{parents},{kind},Blue,Summer,{year},{usage},{title or f'Product {product}'}"
-
-
-def write_archive(
-    path: Path, lines: list[str], images: dict[str, bytes], prefix: str = "", header: str = HEADER
-) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(prefix + "styles.csv", "\n".join([header, *lines]))
-        for name, data in images.items():
-            archive.writestr(f"{prefix}images/{name}", data)
-    return path
-
-
-def simple_archive(path: Path, count: int = 30, prefix: str = "") -> Path:
-    """`count` products of three kinds in two years."""
-    kinds = ("Tshirts", "Watches", "Heels")
-    lines = [line(number, kind=kinds[number % 3], year=str(2011 + number % 2)) for number in range(1, count + 1)]
-    return write_archive(path, lines, {f"{number}.jpg": image(number) for number in range(1, count + 1)}, prefix)
 
 
 def prepare(archive: Path, output: Path, *options: str) -> datasets.DatasetDict:
     kaggle_fashion.main(["--archive", str(archive), "--output", str(output), "--num_proc", "1", *options])
     return datasets.load_from_disk(output)
-
-
-def fail(capsys, *arguments: str) -> str:
-    """The message of a run that must end with code 2 or 1, and without a traceback."""
-    with pytest.raises(SystemExit) as stop:
-        kaggle_fashion.main([*arguments])
-    assert stop.value.code in (1, 2)
-    message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith("python -m data_prep.kaggle_fashion: error: ")
-    return message
-
-
-def rejected_of(output: Path) -> dict[str, str]:
-    with open(output / "rejected.csv", newline="", encoding="utf-8") as stream:
-        return {row["file"]: row["reason"] for row in csv.DictReader(stream)}
 
 
 def all_rows(prepared: datasets.DatasetDict, *columns: str) -> dict[str, tuple]:
@@ -121,12 +69,12 @@ def test_everything_that_does_not_fit_is_listed(tmp_path):
     images["../../evil.jpg"] = image(98)
     lines = [line(number) for number in range(1, 11)] + [line(12), "../3,Men", line(4), line(7).replace("7,", "x7,", 1)]
     prepared = prepare(write_archive(tmp_path / "a.zip", lines, images), tmp_path / "out")
-    reasons = {name: reason.split(":")[0] for name, reason in rejected_of(tmp_path / "out").items()}
+    reasons = {name: re.split(r":| \(", reason)[0] for name, reason in rejected_of(tmp_path / "out").items()}
     assert reasons == {
         "images/4.jpg": "id used twice",
-        "images/5.jpg": "zero bytes",
-        "images/6.jpg": "truncated",
-        "images/7.jpg": "not a supported image",
+        "images/5.jpg": "empty file",
+        "images/6.jpg": "truncated image",
+        "images/7.jpg": "not an image file",
         "images/99.jpg": "no line in styles.csv",
         "images/notes.txt": "file name is not a product number with .jpg",
         "images/../../evil.jpg": "file name is not a product number with .jpg",
@@ -190,7 +138,7 @@ def test_a_member_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no archive .*a.zip; give a zip file, or leave --archive away"),
+        (None, "no archive .*a.zip; give a zip file, or omit --archive"),
         (b"PK but cut off", "is not a complete zip file .*download it again"),
     ],
 )
@@ -272,119 +220,6 @@ def test_most_frequent_must_leave_something_to_tell_apart(tmp_path, capsys):
     archive = simple_archive(tmp_path / "a.zip")
     answer = fail(capsys, "--archive", str(archive), "--output", str(tmp_path / "out"), "--most_frequent", "1")
     assert "--most_frequent 1 must be at least 2" in answer
-
-
-# --- the download ----------------------------------------------------------------------------------------------------
-
-
-class StandIn(ThreadingHTTPServer):
-    """Kaggle on this machine: one dataset, sent in ranges, with faults on demand."""
-
-    def __init__(self, content: bytes):
-        super().__init__(("127.0.0.1", 0), StandInHandler)
-        self.content = content
-        self.status = 200
-        self.cut_after = 0  # bytes after which the next answers break off
-        self.ranges: list[str] = []
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class StandInHandler(BaseHTTPRequestHandler):
-    """The call of the API redirects to the file, as Kaggle's does."""
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.server.status != 200:
-            self.send_error(self.server.status)
-            return
-        self.send_response(302)
-        self.send_header("Location", f"{self.server.address}/file.zip")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def do_GET(self):
-        wanted = self.headers.get("Range", "")
-        self.server.ranges.append(wanted)
-        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted else 0
-        body = self.server.content[start:]
-        self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", '"version-1"')
-        self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
-        self.end_headers()
-        self.wfile.write(body[: self.server.cut_after or None])
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def kaggle(tmp_path, monkeypatch):
-    """A stand-in for Kaggle, and a user without credentials."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    server = StandIn(simple_archive(tmp_path / "content.zip", 12).read_bytes())
-    kaggle_download.signed_in_api()  # imports the package before it is patched
-    from kaggle.api import kaggle_api_extended
-    from kagglesdk import kaggle_env
-
-    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.address)
-    monkeypatch.setattr(kaggle_api_extended.time, "sleep", lambda seconds: None)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def test_the_download_works_without_credentials_and_is_kept(tmp_path, kaggle, capsys):
-    kaggle_fashion.main(["--output", str(tmp_path / "data" / "out")])
-    archive = tmp_path / "data" / "fashion-product-images-small.zip"
-    assert archive.read_bytes() == kaggle.content
-    assert capsys.readouterr().out.startswith(f"{tmp_path / 'data' / 'out'}: 12 images")
-    kaggle_fashion.main(["--output", str(tmp_path / "data" / "again")])
-    assert kaggle.ranges == [""]
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["again", archive.name, "out"]
-
-
-def test_a_broken_download_leaves_no_file_and_goes_on_where_it_stopped(tmp_path, kaggle, capsys):
-    with zipfile.ZipFile(tmp_path / "content.zip", "a") as archive:
-        archive.writestr("myntradataset/padding.bin", bytes(10_000_000))  # kaggle writes a megabyte at a time
-    kaggle.content = (tmp_path / "content.zip").read_bytes()
-    kaggle.cut_after = 1_500_000
-    message = fail(capsys, "--output", str(tmp_path / "data" / "out"))
-    assert "cannot be reached" in message and "goes on where it stopped" in message
-    assert [path.name for path in (tmp_path / "data").iterdir()] == [".fashion-product-images-small.zip.partial"]
-    kaggle.cut_after, kaggle.ranges[:] = 0, []
-    kaggle_fashion.main(["--output", str(tmp_path / "data" / "out")])
-    assert int(kaggle.ranges[-1].removeprefix("bytes=").removesuffix("-")) > 5_000_000
-    assert (tmp_path / "data" / "fashion-product-images-small.zip").read_bytes() == kaggle.content
-
-
-@pytest.mark.parametrize(
-    ("status", "message"), [(403, "KAGGLE_API_TOKEN"), (404, "HTTP 404"), (503, "try again later")]
-)
-def test_a_refusal_says_what_to_do(tmp_path, kaggle, capsys, status, message):
-    kaggle.status = status
-    found = fail(capsys, "--output", str(tmp_path / "data" / "out"))
-    assert message in found and "--archive" in found
-
-
-def test_no_network_says_what_to_do(tmp_path, kaggle, capsys):
-    kaggle.shutdown()
-    kaggle.server_close()
-    found = fail(capsys, "--output", str(tmp_path / "data" / "out"))
-    assert "check the network" in found and "--archive" in found
-
-
-def test_something_else_than_a_zip_is_not_kept(tmp_path, kaggle, capsys):
-    kaggle.content = b"<html>please sign in</html>"
-    assert "is not a zip file" in fail(capsys, "--output", str(tmp_path / "data" / "out"))
-    assert not (tmp_path / "data" / "fashion-product-images-small.zip").exists()
 
 
 # --- the real data ---------------------------------------------------------------------------------------------------

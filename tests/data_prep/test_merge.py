@@ -22,7 +22,7 @@ def make(folder: Path, labels: tuple[str, ...], first_seed: int, files: dict[str
     places = [f"{split}/{label}/{n}.jpg" for label in labels for split in SPLITS for n in range(SIZES[split])]
     drawn = {name: first_seed + index for index, name in enumerate(places)}
     root = fill(folder.with_name(f"{folder.name}-in"), drawn | (files or {}))
-    image_folder.main(["--input", str(root), "--output", str(folder), "--num_proc", "1", "--licence", folder.name])
+    image_folder.main(["--input", str(root), "--output", str(folder), "--num_proc", "1", "--license", folder.name])
     return folder
 
 
@@ -158,7 +158,7 @@ def test_the_card_names_the_inputs_with_their_fingerprints(tmp_path):
     card = card_of(join(tmp_path / "out", first, second))
     for folder in (first, second):
         mark = next(line.split()[1] for line in card_of(folder).splitlines() if line.startswith("fingerprint"))
-        assert f"{folder.name}: 8 images, label column label, licence {folder.name}, fingerprint {mark}." in card
+        assert f"{folder.name}: 8 images, label column label, license {folder.name}, fingerprint {mark}." in card
     assert "license: other" in card
 
 

@@ -10,6 +10,8 @@ import pytest
 import wandb
 
 import leaderboard
+from evaluation.leaderboard import END, START
+from evaluation.runs import FACTS
 
 ROWS = 16
 
@@ -17,7 +19,7 @@ ROWS = 16
 def run(name: str, correct: np.ndarray, megabytes: float, **changed) -> dict:
     """What validate.py writes, as far as the leaderboard reads it."""
     interval = {"value": float(correct.mean()), "interval": [0.0, 1.0]}
-    facts = dict.fromkeys(leaderboard.FACTS, "-") | {"megabytes": megabytes, "images_per_second": 50.0}
+    facts = dict.fromkeys(FACTS, "-") | {"megabytes": megabytes, "images_per_second": 50.0}
     where = {"dataset": "drawn", "fingerprint": "f" * 16, "split": "test", "rows": len(correct)}
     scores = {"accuracy": interval, "macro_f1": interval, "top5": interval, "expected_calibration_error": 0.1}
     bits = {"correct_rows": np.packbits(correct).tobytes().hex()}
@@ -26,8 +28,8 @@ def run(name: str, correct: np.ndarray, megabytes: float, **changed) -> dict:
 
 def results(folder: Path, *runs: dict) -> Path:
     (folder / "runs").mkdir()
-    for one in runs:
-        (folder / "runs" / f"{one['name']}.json").write_text(json.dumps(one))
+    for content in runs:
+        (folder / "runs" / f"{content['name']}.json").write_text(json.dumps(content))
     return folder
 
 
@@ -40,7 +42,7 @@ def test_the_leaderboard_names_the_smallest_model_that_is_as_good(tmp_path):
     right = np.ones(ROWS, np.uint8)
     almost = np.r_[0, right[1:]].astype(np.uint8)
     results(tmp_path, run("large", right, 20.0), run("small", almost, 5.0), run("poor", 0 * right, 1.0))
-    (tmp_path / "README.md").write_text(f"# Mine\n\n{leaderboard.START}\nold\n{leaderboard.END}\nkept\n")
+    (tmp_path / "README.md").write_text(f"# Mine\n\n{START}\nold\n{END}\nkept\n")
     leaderboard.main(["--results", str(tmp_path)])
     text = (tmp_path / "README.md").read_text()
     assert "small is the smallest model as good as large (p = 1.00)." in text
@@ -58,7 +60,7 @@ def test_runs_on_other_data_stand_in_a_table_of_their_own(tmp_path):
     assert text.count("| model |") == 2 and "as good as" not in text
 
 
-def test_a_file_that_is_no_run_is_named(tmp_path, capsys):
+def test_a_file_that_is_not_a_run_is_named(tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "odd.json").write_text("{}")
     with pytest.raises(SystemExit):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import validate
-from evaluation.scoring import expected_calibration_error, group_resamples, score
 
 
 def validated(model: Path, dataset: Path, output: Path, *more: str) -> dict:
@@ -51,7 +50,7 @@ def test_the_figures_are_drawn(trained, drawn_dataset, tmp_path):
     [
         ("--split", "holdout", "has no split holdout; it has train, validation, test"),
         ("--label", "gender", "the model does not know 2 classes of gender: Men, Women"),
-        ("--dataset", "nowhere", "nowhere is no prepared dataset"),
+        ("--dataset", "nowhere", "nowhere is not a prepared dataset"),
         ("--model", "nowhere", "no model folder 'nowhere'"),
     ],
 )
@@ -88,35 +87,5 @@ def test_a_calibrated_model_is_scored_by_its_labels_whatever_it_would_publish(tr
     softer = validated(model, drawn_dataset, tmp_path, "--no-figures", "--name", "softer")
     assert softer["accuracy"] == plain["accuracy"] and softer["per_class"] == plain["per_class"]
     assert softer["temperature"] == 3.0 and plain["temperature"] is None
-    mean = [np.average([one["confidence"] for one in run["reliability"]]) for run in (plain, softer)]
+    mean = [np.average([filled["confidence"] for filled in run["reliability"]]) for run in (plain, softer)]
     assert mean[1] < mean[0]
-
-
-def test_intervals_hold_the_figure_and_shrink_with_more_images():
-    generator = np.random.default_rng(0)
-
-    def scored(rows: int) -> dict:
-        truth = generator.integers(0, 5, rows)
-        probabilities = np.eye(5)[np.where(generator.random(rows) < 0.8, truth, 0)]
-        return score(probabilities, truth, [str(i) for i in range(rows)], list("abcde"))
-
-    widths = []
-    for scores in (scored(100), scored(2000)):
-        for name in ("accuracy", "macro_f1"):
-            low, high = scores[name]["interval"]
-            assert low < scores[name]["value"] < high
-        widths.append(high - low)
-    assert widths[1] < widths[0] / 3
-
-
-def test_images_of_one_product_are_drawn_together():
-    weights = group_resamples(["a", "a", "b", "c"], np.zeros(4, int))
-    assert (weights[:, 0] == weights[:, 1]).all()
-    assert not (weights[:, 0] == weights[:, 2]).all()
-
-
-def test_the_calibration_error_is_zero_for_an_honest_and_large_for_a_boastful_model():
-    truth = np.array([0, 0, 0, 1] * 100)
-    honest, boastful = np.tile([0.75, 0.25], (400, 1)), np.tile([1.0, 0.0], (400, 1))
-    assert expected_calibration_error(honest, truth) == pytest.approx(0)
-    assert expected_calibration_error(boastful, truth) == pytest.approx(0.25)

@@ -1,8 +1,10 @@
 """predict.py on a Ray cluster of two machines, both on this one: the same rows, also when one of them dies midway."""
 
 import json
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import predict
-from inference import ray_engine as predict_ray
-from inference.readers import find as inputs
-from tests.make_tiny_model import LABELS, save_image, write_tiny_model
+from app.images import ImageError
+from inference import ray_engine
+from inference.journal import Journal
+from inference.options import PredictOptions, build_parser, parse_options
+from tests.make_tiny_model import LABELS, save_image
 
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
 UNITS = 24
@@ -22,7 +26,7 @@ ATTEMPTS = 5
 @pytest.fixture(scope="module")
 def cluster():
     """A head and one more node. Skipped where Ray is not installed or cannot start."""
-    pytest.importorskip("ray", reason="needs requirements-scale.txt")
+    pytest.importorskip("ray", reason="needs the extra scale")
     from ray.cluster_utils import Cluster
 
     for attempt in range(ATTEMPTS):  # Ray gives a node 30 s to start, which a busy machine may not make
@@ -38,18 +42,13 @@ def cluster():
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    return str(write_tiny_model(tmp_path_factory.mktemp("model")))
-
-
-@pytest.fixture(scope="module")
 def catalog(tmp_path_factory) -> Path:
     """A list of UNITS units of images, by paths relative and absolute, with broken ones among them."""
     folder = tmp_path_factory.mktemp("catalogue")
     paths = [str(save_image(folder / f"{label}.png", label)) for label in LABELS]
     (folder / "broken.png").write_bytes(Path(paths[0]).read_bytes()[:60])
     few = [*paths, str(folder / "broken.png"), str(folder / "missing.png"), "relative.png"]
-    many = few * (UNITS * predict_ray.UNIT // len(few))
+    many = few * (UNITS * ray_engine.UNIT // len(few))
     (folder / "list.txt").write_text("\n".join(many))
     return folder
 
@@ -71,15 +70,15 @@ def test_a_cluster_gives_the_rows_of_one_machine(cluster, model, catalog, tmp_pa
 def test_a_node_that_dies_midway_costs_no_row_and_doubles_none(cluster, model, catalog, tmp_path, monkeypatch):
     arguments = [f"@{catalog / 'list.txt'}", "--output"]
     classify(model, *arguments, tmp_path / "one.jsonl")
-    append, killed = predict.Journal.append, []
+    append, killed = Journal.append, []
 
     def then_kill(journal, name, prediction):
         append(journal, name, prediction)
-        if journal.done == predict_ray.UNIT and not killed:
+        if journal.done == ray_engine.UNIT and not killed:
             killed.append(cluster.other.node_id)
             cluster.remove_node(cluster.other, allow_graceful=False)
 
-    monkeypatch.setattr(predict.Journal, "append", then_kill)
+    monkeypatch.setattr(Journal, "append", then_kill)
     classify(model, *arguments, tmp_path / "two.jsonl", *on(cluster))
     assert killed
     assert (tmp_path / "two.jsonl").read_text() == (tmp_path / "one.jsonl").read_text()
@@ -94,28 +93,38 @@ def test_without_ray_the_cure_is_named(capsys, model, catalog, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         classify(model, catalog / "Flats.png", "--engine", "ray")
     assert stop.value.code == 2
-    assert "pip install -r requirements-scale.txt" in capsys.readouterr().err
+    assert 'pip install -e ".[scale]"' in capsys.readouterr().err
+
+
+def options_for(model: str) -> PredictOptions:
+    return parse_options(build_parser(""), ["--model", model, "--image_path", "a.png", "--engine", "ray"])
 
 
 def test_the_machines_get_the_code_and_the_model_and_nothing_else(model, tmp_path):
-    args = predict.parse_arguments(["--model", model, "--image_path", "a.png"], "")[1]
-    predict_ray.stage(args, tmp_path)
+    assert ray_engine.stage(options_for(model).models, tmp_path) == [Path("models/0")]
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert {"inference/readers/find.py", "app/classifier.py", "inference/ray_engine.py", "models/0/model.onnx"} <= files
+    code = {"inference/readers/parse.py", "app/classifier.py", "app/zip_archive.py", "inference/ray_engine.py"}
+    assert {*code, "models/0/model.onnx"} <= files
     assert not [file for file in files if file.endswith((".pt", ".md")) or file.startswith(("tests", "runs", "data/"))]
+
+
+WORK_ON_A_MACHINE = """
+import pickle, sys
+from inference import ray_engine
+from inference.readers import archive, object_store, table
+options, path = pickle.loads(sys.stdin.buffer.read())
+print(ray_engine.Worker(options).classify([(path, path)])[0])
+"""
 
 
 def test_the_staged_code_is_complete(model, tmp_path):
     """What a machine imports must be among what it is sent."""
-    args = predict.parse_arguments(["--model", model, "--image_path", "a.png"], "")[1]
     image = save_image(tmp_path / "a.png", "Flats")
-    options = {"models": ["models/0"], "precision": "auto", "top_k": 1, "batch_size": 4, "tta": 1}
-    predict_ray.stage(args, tmp_path / "stage")
-    script = "import sys, json; from inference import ray_engine; from inference.readers import archive, object_store, table; options, path = json.loads(sys.argv[1]); "
-    script += "print(ray_engine.Worker(options).classify([(path, path)])[0])"
-    command = [sys.executable, "-c", script, json.dumps([options, str(image)])]
-    done = subprocess.run(command, cwd=tmp_path / "stage", capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    models = ray_engine.stage(options_for(model).models, tmp_path / "stage")
+    sent = pickle.dumps((replace(options_for(model), readers=(), models=models), str(image)))
+    command = [sys.executable, "-c", WORK_ON_A_MACHINE]
+    done = subprocess.run(command, cwd=tmp_path / "stage", input=sent, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)[1]["label"] == "Flats"
 
 
@@ -129,6 +138,6 @@ def test_tables_and_images_together_are_refused(capsys, model, catalog):
 
 def test_paths_reach_the_machines_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    error = inputs.ImageError("gone")
-    assert predict_ray.portable(("a.png", "a.png")) == ("a.png", str(tmp_path / "a.png"))
-    assert predict_ray.portable(("b.png", error)) == ("b.png", error)
+    error = ImageError("gone")
+    assert ray_engine.portable(("a.png", "a.png")) == ("a.png", str(tmp_path / "a.png"))
+    assert ray_engine.portable(("b.png", error)) == ("b.png", error)

@@ -21,9 +21,13 @@ from transformers import (
 )
 
 import export
-from app.classifier import Classifier, ImageError, ModelError
-from export import ExportError, compact_weights, export_onnx
-from models import quantize as quantize
+from app.classifier import Classifier
+from app.images import ImageError
+from app.model_files import ModelError
+from evaluation import checked_export
+from models import export_onnx as exporter
+from models import quantize
+from models.export_onnx import ExportError, compact_weights, export_onnx
 from models.onnx_outputs import GraphOutputs
 from models.small_cnns import BasicCNNConfig, BasicCNNForImageClassification
 from tests.make_tiny_model import write_tiny_model
@@ -161,7 +165,7 @@ def test_compact_weights_are_nearly_the_same(graph):
 
 
 def test_a_graph_that_computes_something_else_is_not_written(pixels, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "MAX_FLOAT32_DIFFERENCE", 0.0)
+    monkeypatch.setattr(exporter, "MAX_FLOAT32_DIFFERENCE", 0.0)
     with pytest.raises(ExportError, match="differ from torch"):
         export_onnx(small_model("cnn"), pixels, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
@@ -176,7 +180,7 @@ def test_int8_agrees_with_fp32_and_gives_the_same_outputs(graph, pixels, tmp_pat
     kept = quantize.quantize(graph, target, pixels, lambda path, number: seen.append(number) or number > 0)
     assert (len(kept), seen) == (quantize.BLOCK, [0, quantize.BLOCK])
     expected, quantized = run(graph, pixels), run(target, pixels)
-    assert [one.shape for one in quantized] == [one.shape for one in expected]
+    assert [output.shape for output in quantized] == [output.shape for output in expected]
     assert np.abs(quantized[0] - expected[0]).max() < 0.2 * np.abs(expected[0]).max()
     operations = {node.op_type for node in onnx.load(target).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= operations
@@ -232,7 +236,7 @@ def test_int8_that_loses_too_much_ends_with_the_loss(trained, drawn_dataset, tmp
     folder.mkdir()
     for name in ("config.json", "preprocessor_config.json", "model.onnx"):
         (folder / name).write_bytes((trained / name).read_bytes())
-    monkeypatch.setattr(export, "MIN_AGREEMENT", 1.1)  # more than any graph reaches
+    monkeypatch.setattr(checked_export, "MIN_AGREEMENT", 1.1)  # more than any graph reaches
     monkeypatch.setattr(quantize, "FLOAT_BLOCKS", (0,))
     monkeypatch.setattr(quantize, "by_error", lambda folded, ranges, layers, pixels: [layers])
     with pytest.raises(SystemExit, match="agrees with fp32 on .* loses"):
@@ -240,7 +244,7 @@ def test_int8_that_loses_too_much_ends_with_the_loss(trained, drawn_dataset, tmp
     assert not (folder / "model.int8.onnx").exists()
 
 
-@pytest.mark.parametrize(("more", "message"), [([], "no model.safetensors"), (["--int8"], "no prepared dataset")])
+@pytest.mark.parametrize(("more", "message"), [([], "no model.safetensors"), (["--int8"], "is not a prepared dataset")])
 def test_wrong_folders_are_explained(tmp_path, more, message, capsys):
     folder = write_tiny_model(tmp_path / "model")
     with pytest.raises(SystemExit) as caught:

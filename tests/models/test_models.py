@@ -1,5 +1,6 @@
 """Every model of the table from scratch: trained, saved, reloaded, exported; and weights converted from a package."""
 
+import hashlib
 import json
 from dataclasses import replace
 from functools import partial
@@ -11,21 +12,13 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification, BertConfig, pipeline
 
-from export import export_onnx
-from models import convert as pretrained
-from models.registry import (
-    BATCH_NORM_MOMENTUM,
-    MODELS,
-    ModelUnavailableError,
-    build_model,
-    head_of,
-    is_head,
-    layer_depths,
-    normalization_of,
-)
+from models import convert
+from models.export_onnx import export_onnx
+from models.layers import head_of, is_head, layer_depths
+from models.registry import BATCH_NORM_MOMENTUM, MODELS, ModelUnavailableError, build_model, normalization_of
 
 LABELS = ["Jeans", "Shirts", "Watches"]
 SLOW = dict.fromkeys(("inception_v3", "efficientnet_b0"), pytest.mark.slow)  # no option makes them smaller
@@ -141,7 +134,9 @@ def test_the_full_size_model_is_the_published_one_and_is_layered_from_stem_to_he
     assert depths[names[0]] == 0
     head = [key for key in names if is_head(key, model)]
     assert [key for key in names if depths[key] == deepest] == head
-    assert [id(each) for each in head_of(model).parameters()] == [id(model.get_parameter(key)) for key in head]
+    assert [id(parameter) for parameter in head_of(model).parameters()] == [
+        id(model.get_parameter(key)) for key in head
+    ]
     assert model.get_parameter(head[0]).shape[0] == 1000
 
 
@@ -173,6 +168,21 @@ def test_a_trained_folder_starts_another_training_with_other_labels_and_another_
     second = AutoModelForImageClassification.from_pretrained(tmp_path / "second")
     assert second.config.id2label == {0: "Bags", 1: "Belts"}
     assert torch.allclose(logits_of(second, images(size)), logits_of(model, images(size)), atol=1e-5)
+
+
+def test_weights_that_a_checkpoint_lacks_are_named_in_one_line(small, tmp_path, capfd):
+    small("basic_cnn").save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["backbone.stem.0.weight"]
+    weights["backbone.stages.0.convolution1.weight"] = torch.zeros(1)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    capfd.readouterr()
+    build_model("basic_cnn", LABELS, 32, pretrained=str(tmp_path))
+    output = capfd.readouterr()
+    shown = "backbone.stem.0.weight, backbone.stages.0.convolution1.weight"
+    warning = f"warning: {tmp_path} lacks weights of the model, which start at random: {shown}"
+    assert output.err.splitlines()[-1] == warning and "LOAD REPORT" not in output.err
+    assert output.out == ""  # the labels are the same, so the head stays
 
 
 def write_as_timm_does(folder: Path, model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -209,7 +219,7 @@ def test_a_checkpoint_of_timm_brings_its_weights_and_normalization(small, tmp_pa
     assert classify.image_processor.size["height"] == 32
     assert normalization_of(str(folder))[0] == [0.25, 0.5, 0.75]
     answer = classify(Image.new("RGB", (60, 80), "crimson"))
-    assert {each["label"] for each in answer} == {"Bags", "Belts"}
+    assert {row["label"] for row in answer} == {"Bags", "Belts"}
 
 
 @pytest.mark.parametrize("name", ["basic_cnn", "residual_cnn"])
@@ -218,8 +228,8 @@ def test_the_projects_own_models_work_in_a_pipeline(name, small, tmp_path):
     model.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     answer = pipeline("image-classification", model=str(tmp_path))(Image.new("RGB", (60, 80), "navy"))
-    assert {each["label"] for each in answer} == set(LABELS)
-    assert sum(each["score"] for each in answer) == pytest.approx(1, abs=1e-4)
+    assert {row["label"] for row in answer} == set(LABELS)
+    assert sum(row["score"] for row in answer) == pytest.approx(1, abs=1e-4)
 
 
 def test_skip_connections_are_all_that_the_residual_cnn_adds(small):
@@ -284,7 +294,7 @@ def weights_package(tmp_path, monkeypatch) -> Path:
 
 def refused(arguments: list[str], capsys) -> str:
     with pytest.raises(SystemExit) as stopped:
-        pretrained.main(arguments)
+        convert.main(arguments)
     assert stopped.value.code == 2
     return capsys.readouterr().err
 
@@ -293,9 +303,10 @@ def test_weights_from_a_package_become_a_folder_to_train_from(weights_package, t
     command = ["efficientnet_lite0", "--output", str(tmp_path / "lite0")]
     assert "is not the known file" in refused(command, capsys)  # random weights are not Google's
 
-    known = replace(pretrained.PACKAGES["efficientnet_lite0"], sha256=pretrained.sha256(weights_package))
-    monkeypatch.setitem(pretrained.PACKAGES, "efficientnet_lite0", known)
-    pretrained.main(command)
+    digest = hashlib.sha256(weights_package.read_bytes()).hexdigest()
+    known = replace(convert.PACKAGES["efficientnet_lite0"], sha256=digest)
+    monkeypatch.setitem(convert.PACKAGES, "efficientnet_lite0", known)
+    convert.main(command)
     model = build_model("efficientnet_lite0", LABELS, 64, pretrained=str(tmp_path / "lite0"))
     stored = torch.load(weights_package, weights_only=True)
     assert torch.equal(model.timm_model.conv_stem.weight, stored["_conv_stem.weight"])
@@ -306,7 +317,7 @@ def test_weights_from_a_package_become_a_folder_to_train_from(weights_package, t
 
 
 def test_without_the_package_the_error_is_the_command_that_installs_it(tmp_path, monkeypatch, capsys):
-    absent = replace(pretrained.PACKAGES["efficientnet_lite2"], requirement="no_such_package_anywhere==0.1.0")
-    monkeypatch.setitem(pretrained.PACKAGES, "efficientnet_lite2", absent)
+    absent = replace(convert.PACKAGES["efficientnet_lite2"], requirement="no_such_package_anywhere==0.1.0")
+    monkeypatch.setitem(convert.PACKAGES, "efficientnet_lite2", absent)
     error = refused(["efficientnet_lite2", "--output", str(tmp_path / "lite2")], capsys)
     assert "pip install no_such_package_anywhere==0.1.0" in error and not (tmp_path / "lite2").exists()

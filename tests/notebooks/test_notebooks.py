@@ -7,12 +7,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from kaggle_archives import simple_archive
 from nbclient import NotebookClient
-from test_kaggle_fashion import simple_archive
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-SECONDS_A_CELL = 600
+SECONDS_PER_CELL = 600
 LONGEST_CELL = 17  # lines; more would be a script
 
 
@@ -28,7 +28,7 @@ def executed(name: str, **environment: str) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     place = {"metadata": {"path": str(path.parent)}}
     paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    NotebookClient(notebook, timeout=SECONDS_A_CELL, kernel_name="python3", resources=place).execute(
+    NotebookClient(notebook, timeout=SECONDS_PER_CELL, kernel_name="python3", resources=place).execute(
         env={**os.environ, "PATH": paths, **environment}
     )
     return notebook
@@ -36,12 +36,12 @@ def executed(name: str, **environment: str) -> nbformat.NotebookNode:
 
 def test_the_quickstart_shows_answers_and_explanations():
     notebook = executed("quickstart.ipynb")
-    said = text_of(notebook)
-    assert "examples/watches.jpg" in said and '"top_k"' in said and "error" not in said.lower().replace('"error"', "")
-    shown = [
+    text = text_of(notebook)
+    assert "examples/watches.jpg" in text and '"top_k"' in text and "error" not in text.lower().replace('"error"', "")
+    heat_maps = [
         output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
-    assert len(shown) == 2
+    assert len(heat_maps) == 2
 
 
 @pytest.mark.slow

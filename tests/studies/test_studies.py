@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import draw_product
 from datasets import load_from_disk
+from drawn_products import draw_product
 from PIL import Image
+from scipy.special import softmax
 
 from app.classifier import Classifier
 from data_prep.pipeline.build import write_dataset
 from data_prep.pipeline.images import FileImage
 from data_prep.pipeline.schema import Options, Row, Source
-from models.registry import build_model, head_of
-from studies.common.network import Network, softmax
+from models.registry import build_model
+from studies.common.network import Network, linear_head
 from studies.common.probe import held_out_logits, held_out_neighbors
 from studies.common.units import Unit, result_of, run_missing
 from studies.domain_gap import study as domain_gap
 from studies.domain_gap.adaptation import adapt, information_loss
-from studies.domain_gap.batch_norm import adapted_logits
+from studies.domain_gap.batch_norm import adapt_batch_norm
 from studies.domain_gap.clustering import mean_answer
 from studies.domain_gap.coarse_labels import MarginalLoss
 from studies.domain_gap.common_labels import COMMON, SHARED, TABLE, among, in_common
@@ -34,35 +35,34 @@ from studies.slash8 import study as slash8
 from studies.slash8.data import prepare
 from studies.slash8.rows import ROWS
 
-TILES_A_PAGE = 2
+TILES_PER_PAGE = 2
 
 
 def prepared(folder: Path, rows: list[tuple[str, str, str, dict]], columns: tuple[str, ...], extra: dict) -> Path:
     """A prepared dataset of drawn images; rows: (label, split, what to draw, extra columns)."""
     folder.mkdir()
-    made = []
-    for number, (label, split, article, more) in enumerate(rows):
+    dataset_rows = []
+    for number, (label, split, article, extra_columns) in enumerate(rows):
         name = f"{number}.jpg"
         (folder / name).write_bytes(draw_product(article, number))
-        made.append(
-            Row(name, FileImage(str(folder), name), name, name, dict.fromkeys(columns, label), split, extra=more)
-        )
+        image, labels = FileImage(str(folder), name), dict.fromkeys(columns, label)
+        dataset_rows.append(Row(name, image, name, name, labels, split, extra=extra_columns))
     # Drawn images of a class look alike, across the splits too.
     source = Source("Drawn", "tests", "cc0-1.0", columns, columns[0], columns[:0], extra, drop_leaks=False)
-    write_dataset(made, source, Options(output=folder / "prepared"))
+    write_dataset(dataset_rows, source, Options(output=folder / "prepared"))
     return folder / "prepared"
 
 
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory) -> Path:
-    """Forty images of two categories, TILES_A_PAGE on each page, in the schema of data_prep.slash_screenshots."""
+    """Forty images of two categories, TILES_PER_PAGE on each page, in the schema of data_prep.slash_screenshots."""
     from datasets import Value
 
     rows = []
     for page in range(20):
         label, article = ("Home", "Jeans") if page % 2 else ("Fashion", "Sports Shoes")
         split = {0: "validation", 1: "validation", 2: "test", 3: "test"}.get(page, "train")
-        rows += [(label, split, article, {"page": f"{label}/{page}.jpg"})] * TILES_A_PAGE
+        rows += [(label, split, article, {"page": f"{label}/{page}.jpg"})] * TILES_PER_PAGE
     return prepared(tmp_path_factory.mktemp("slash") / "drawn", rows, ("label",), {"page": Value("string")})
 
 
@@ -77,14 +77,14 @@ def slash_study(screenshots, tmp_path_factory) -> tuple[list[str], Path]:
 
 
 def test_images_of_one_screenshot_are_never_torn_apart_by_the_folds(screenshots, tmp_path):
-    data = prepare(screenshots, tmp_path, seed=42)
+    data = prepare(screenshots, tmp_path)
     page_of = dict(zip(data.rows()["id"], data.rows()["page"], strict=True))
     folds = {}
-    for identity, fold in zip(data.ids, data.fold_of, strict=True):
+    for identity, fold in zip(data.pool.ids, data.pool.fold_of, strict=True):
         folds.setdefault(page_of[identity], set()).add(int(fold))
-    assert len(data.ids) == 20 * TILES_A_PAGE and len(folds) == 20
-    assert all(len(found) == 1 for found in folds.values())
-    assert len(set(data.fold_of.tolist())) == 5
+    assert len(data.pool.ids) == 20 * TILES_PER_PAGE and len(folds) == 20
+    assert all(len(folds_of_page) == 1 for folds_of_page in folds.values())
+    assert len(set(data.pool.fold_of.tolist())) == 5
 
 
 def test_the_page_has_the_row_that_was_run_and_no_other(slash_study):
@@ -107,9 +107,18 @@ def test_a_second_run_trains_nothing_and_keeps_what_a_person_wrote_below(slash_s
 
 def test_a_dry_run_lists_the_units_with_an_estimate(slash_study, capsys):
     slash8.main([*slash_study[0], "--only", "resnet18", "--dry_run"])
-    said = capsys.readouterr().out
-    assert "5 units, 5 to do, about" in said and "resnet18, fold_4: about" in said
+    output = capsys.readouterr().out
+    assert "5 units, 5 to do, about" in output and "resnet18, fold_4: about" in output
     assert not list((slash_study[1] / "runs").glob("resnet18/*.json"))
+
+
+def test_a_row_that_does_not_exist_is_refused_with_those_that_do(slash_study, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        slash8.main([*slash_study[0], "--only", "resnet17"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("python -m studies.slash8: error: --only resnet17") and "resnet18" in error
+    assert error.count("\n") == 1
 
 
 def test_a_row_without_its_weights_fails_alone(slash_study, capsys):
@@ -118,13 +127,13 @@ def test_a_row_without_its_weights_fails_alone(slash_study, capsys):
     assert "FAILED, the row is left out" in capsys.readouterr().err
 
 
-def test_the_shipped_model_learnt_all_and_brings_its_out_of_fold_answers(slash_study, screenshots):
+def test_the_shipped_model_learned_all_and_brings_its_out_of_fold_answers(slash_study, screenshots):
     import pyarrow.parquet
 
     slash8.main([*slash_study[0], "--ship", "basic_cnn"])
     shipped = slash_study[1] / "shipped"
     table = pyarrow.parquet.read_table(shipped / "oof.parquet")
-    assert table.num_rows == 20 * TILES_A_PAGE and set(table["label"].to_pylist()) == {"Fashion", "Home"}
+    assert table.num_rows == 20 * TILES_PER_PAGE and set(table["label"].to_pylist()) == {"Fashion", "Home"}
     assert (shipped / "model.onnx").is_file()
     card = (shipped / "README.md").read_text()
     assert "Out-of-fold scores" in card and "model-index" not in card and "python predict.py" in card
@@ -140,15 +149,13 @@ def test_a_shipped_probe_answers_and_is_calibrated_out_of_fold(slash_study, scre
     assert classifier.labels == ["Fashion", "Home"]
     oof = str(tmp_path / "probe" / "oof.parquet")
     calibrate.main(["--model", str(tmp_path / "probe"), "--dataset", str(screenshots), "--oof", oof])
-    learnt = load_from_disk(screenshots)["train"]
-    calibrated, plain = (one.predict(learnt["image"]) for one in (Classifier.load(tmp_path / "probe"), classifier))
-    assert [one.top_k[0].label for one in calibrated] == [one.top_k[0].label for one in plain], (
-        "temperature keeps order"
-    )
-    assert all(sum(one.confidence for one in answer.top_k) == pytest.approx(1) for answer in calibrated)
-    right = [learnt.features["label"].names[i] for i in learnt["label"]]
-    found = [one.top_k[0].label == label for one, label in zip(calibrated, right, strict=True)]
-    assert np.mean(found) > 0.9, "features of untrained weights tell two drawn kinds apart"
+    train = load_from_disk(screenshots)["train"]
+    before, after = (model.predict(train["image"]) for model in (classifier, Classifier.load(tmp_path / "probe")))
+    best_before, best_after = ([answer.top_k[0].label for answer in answers] for answers in (before, after))
+    assert best_after == best_before, "temperature keeps order"
+    assert all(sum(guess.confidence for guess in answer.top_k) == pytest.approx(1) for answer in after)
+    truth = [train.features["label"].names[i] for i in train["label"]]
+    assert np.mean(np.array(best_after) == truth) > 0.9, "features of untrained weights tell two drawn kinds apart"
 
 
 def test_a_linear_layer_tells_apart_what_a_line_can_tell_apart():
@@ -167,14 +174,10 @@ def test_adapting_without_labels_finds_the_classes_of_moved_images(tmp_path, tra
     adapt(trained, pixels, classes=[0, 1], steps=2, seed=1, output=tmp_path)
     adapted = Network(tmp_path)
     assert adapted.labels == network.labels
-    assert torch.equal(head_weight(adapted), head_weight(network)), "the head stays"
+    assert torch.equal(linear_head(adapted.model).weight, linear_head(network.model).weight), "the head stays"
     assert not np.allclose(adapted.embeddings(pixels), network.embeddings(pixels))
-    sure, torn = torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.tensor([[9.0, 0.0], [9.0, 0.0]])
-    assert information_loss(sure) < information_loss(torn) < information_loss(torch.zeros(2, 2)) + 0.1
-
-
-def head_weight(network: Network) -> torch.Tensor:
-    return next(layer for layer in head_of(network.model).modules() if isinstance(layer, torch.nn.Linear)).weight
+    diverse, alike = torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.tensor([[9.0, 0.0], [9.0, 0.0]])
+    assert information_loss(diverse) < information_loss(alike) < information_loss(torch.zeros(2, 2)) + 0.1
 
 
 def test_shipping_a_row_that_was_not_run_says_how_to_run_it(slash_study, capsys):
@@ -285,7 +288,7 @@ def sources(tmp_path_factory) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_gap_is_measured_joint_training_runs_and_a_lacking_start_is_said(sources, imagenet, tmp_path, capsys):
+def test_the_gap_is_measured_joint_training_runs_and_a_missing_start_is_named(sources, imagenet, tmp_path, capsys):
     quick = ["--steps", "1", "--image_size", "32", "--lite0", str(imagenet), "--results", str(tmp_path / "results")]
     arguments = [*sources, *quick, "--runs", str(tmp_path / "runs")]
     with pytest.raises(SystemExit, match="not all rows could be run: few_5"):
@@ -334,7 +337,7 @@ def test_photos_are_sorted_without_their_labels(sources, imagenet, tmp_path):
     assert "| clustered | photos sorted" in (tmp_path / "domain_gap.md").read_text()
 
 
-def test_whoever_is_sure_that_it_is_not_decides():
+def test_a_class_that_one_answer_rules_out_stays_ruled_out():
     torn, sure = np.array([[0.5, 0.5, 0.0]]), np.array([[0.1, 0.6, 0.3]])
     assert mean_answer([torn, sure]).argmax() == 1 and mean_answer([torn, sure])[0, 2] < 1e-4
     assert mean_answer([torn, sure]).sum() == pytest.approx(1)
@@ -342,14 +345,19 @@ def test_whoever_is_sure_that_it_is_not_decides():
 
 def test_batch_norm_adapts_to_images_of_another_brightness(imagenet):
     pixels = np.random.default_rng(0).integers(0, 60, (16, 32, 32, 3), dtype=np.uint8)
-    network = Network(imagenet)
-    plain, kept = network.logits(pixels), adapted_logits(Network(imagenet), pixels, prior=10**9)
-    adapted = adapted_logits(Network(imagenet), pixels, prior=0)
-    assert np.abs(softmax(plain) - softmax(kept)).max() < 0.02
+
+    def logits(prior: int | None) -> np.ndarray:
+        network = Network(imagenet)
+        if prior is not None:
+            adapt_batch_norm(network, pixels, prior)
+        return network.logits(pixels)
+
+    plain, kept, adapted = logits(None), logits(prior=10**9), logits(prior=0)
+    assert np.abs(softmax(plain, axis=1) - softmax(kept, axis=1)).max() < 0.02
     assert np.abs(plain - adapted).max() > 10 * np.abs(plain - kept).max()
 
 
 def test_batch_norm_cannot_adapt_where_there_is_none():
     network = type("Plain", (), {"model": torch.nn.Linear(2, 2)})()
     with pytest.raises(ValueError, match="no BatchNorm"):
-        adapted_logits(network, np.zeros((1, 2, 2, 3), np.uint8))
+        adapt_batch_norm(network, np.zeros((1, 2, 2, 3), np.uint8))

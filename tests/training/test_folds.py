@@ -16,9 +16,11 @@ from datasets import load_from_disk
 import calibrate
 import train
 from app.classifier import Classifier
+from data_prep.pipeline.out_of_fold import OOF_NAME
 from data_prep.pipeline.prepared import DatasetError
-from training import cross_validation as folds
-from training.cross_validation import PooledImageDataset, make_pool
+from evaluation.calibration import fit_temperature
+from training.cross_validation import is_finished, make_pool
+from training.image_dataset import PooledImageDataset
 
 FOLDS = 3
 TRAINING = [
@@ -68,7 +70,9 @@ def test_the_predictions_are_those_of_the_model_that_did_not_see_the_row(finishe
     model = AutoModelForImageClassification.from_pretrained(finished / "fold_2")
     row = pyarrow.parquet.read_table(finished / "fold_2" / "oof.parquet").slice(0, 1).to_pylist()[0]
     dataset = load_from_disk(drawn_dataset)
-    image = next(one["image"] for split in ("train", "validation") for one in dataset[split] if one["id"] == row["id"])
+    image = next(
+        held["image"] for split in ("train", "validation") for held in dataset[split] if held["id"] == row["id"]
+    )
     square = Image.new("RGB", (80, 80), "white")
     square.paste(image, (10, 0))
     answers = pipeline("image-classification", model=model, image_processor=str(finished / "fold_2"))(square, top_k=4)
@@ -108,14 +112,15 @@ def test_a_model_is_calibrated_on_answers_out_of_fold(finished, trained, drawn_d
     truth = np.array([number_of[label] for label in table["label"]])
     logits = np.array(table["logits"])
     assert content["split"] == "out of fold" and content["unknown"]["method"] == "energy"
-    assert content["temperature"] == pytest.approx(calibrate.fit_temperature(logits, truth), rel=1e-3)
+    assert content["temperature"] == pytest.approx(fit_temperature(logits, truth), rel=1e-3)
 
 
-@pytest.mark.parametrize(("file", "message"), [("README.md", "is no oof.parquet"), ("nowhere", "is no oof.parquet")])
-def test_a_file_that_is_not_out_of_fold_is_refused(trained, drawn_dataset, file, message, capsys):
+@pytest.mark.parametrize(("file", "reason"), [("README.md", "cannot be read"), ("nowhere", "there is no such file")])
+def test_a_file_that_is_not_out_of_fold_is_refused(trained, drawn_dataset, file, reason, capsys):
     with pytest.raises(SystemExit):
         calibrate.main(["--model", str(trained), "--dataset", str(drawn_dataset), "--oof", str(trained / file)])
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "is not an oof.parquet" in message and reason in message
 
 
 def test_folds_of_another_seed_are_not_mixed_with_the_finished_ones(finished, drawn_dataset, tmp_path, capsys):
@@ -199,6 +204,6 @@ def test_pooled_images_are_the_rows_of_their_parts():
 
 
 def test_a_damaged_fold_file_says_what_to_do(tmp_path):
-    (tmp_path / folds.OOF_NAME).write_bytes(b"no parquet")
-    with pytest.raises(DatasetError, match="oof.parquet cannot be read .* delete it"):
-        folds.is_finished(tmp_path, {"seed": 1})
+    (tmp_path / OOF_NAME).write_bytes(b"no parquet")
+    with pytest.raises(DatasetError, match="oof.parquet .* cannot be read .* delete it"):
+        is_finished(tmp_path, {"seed": 1})

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 
 import models.torchvision_cpu  # noqa: F401  before transformers
@@ -18,8 +19,11 @@ import train
 from training.augment.batch import AUGMENTATIONS, batch_transforms
 from training.augment.mixup import PerSampleErasing, PerSampleMix
 from training.augment.phone import background_masks, jpeg
-from training.callbacks import BalancedSampler, FreezeBackbone, parameter_groups
+from training.callbacks import FreezeBackbone
 from training.losses import Loss, distillation_loss, weights_of_classes
+from training.param_groups import parameter_groups
+from training.sampler import BalancedSampler
+from training.trainer import ImageTrainer
 
 TINY = [
     "--image_size",
@@ -211,7 +215,8 @@ class _Backbone(TrainerCallback):
 
 
 def test_a_frozen_backbone_rests_with_its_statistics_until_its_epoch(drawn_dataset, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "ImageTrainer", _with(train.ImageTrainer, _Backbone()))
+    watched = partial(train.train_model, trainer_class=_with(ImageTrainer, _Backbone()))
+    monkeypatch.setattr(train, "train_model", watched)
     more = ["--freeze_backbone", "1", "--num_train_epochs", "2", "--load_best_model_at_end", "False"]
     run(drawn_dataset, tmp_path / "run", "--pretrained", str(base), "--layer_decay", "0.7", *more)
     assert _Backbone.moved == [(False, True), (True, True)]
@@ -268,11 +273,11 @@ def test_a_warm_start_on_other_labels_says_so_in_one_line(drawn_dataset, base, t
 
 
 def test_as_many_but_other_labels_also_get_a_new_head(base):
-    from models.warm_start import start_model
+    from models.registry import build_model
 
     before = load_file(base / "model.safetensors")
-    renamed = start_model("basic_cnn", ["a", "b", "c", "d"], 32, str(base), from_scratch=False).state_dict()
-    kept = start_model("basic_cnn", ["Jeans", "Shirts", "Sports Shoes", "Tshirts"], 32, str(base), False).state_dict()
+    renamed = build_model("basic_cnn", ["a", "b", "c", "d"], 32, str(base), from_scratch=False).state_dict()
+    kept = build_model("basic_cnn", ["Jeans", "Shirts", "Sports Shoes", "Tshirts"], 32, str(base), False).state_dict()
     assert not torch.equal(renamed["classifier.weight"], before["classifier.weight"])
     assert torch.equal(kept["classifier.weight"], before["classifier.weight"])
 
@@ -309,11 +314,13 @@ def test_the_teacher_sees_images_in_its_own_normalization(base):
 # What goes wrong
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_step_rate_and_images(drawn_dataset, tmp_path):
+def test_a_loss_that_is_not_a_number_stops_the_run_and_names_step_rate_and_images(drawn_dataset, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(drawn_dataset, tmp_path / "run", "--from_scratch", "--learning_rate", "1e30", "--warmup_steps", "0")
-    message = str(stopped.value.code)
-    assert "the loss is nan at step 2, with learning rate" in message and "no checkpoint yet" in message
+    assert stopped.value.code == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "training stopped: the loss is nan at step 2, with learning rate" in message  # after the progress bar
+    assert "no checkpoint yet" in message
     assert "Tshirts " in message or "Jeans " in message
 
 
@@ -343,7 +350,7 @@ def test_class_weights_with_label_smoothing_are_explained(drawn_dataset, tmp_pat
         (["--distill_temperature", "0"], "--distill_temperature must be above 0, not 0"),
         (["--loss", "hinge"], "invalid choice: 'hinge'"),
         (["--freeze_backbone", "1"], "--freeze_backbone would keep random features"),
-        (["--teacher", "./nowhere"], "--teacher ./nowhere is no model folder with weights: no such folder"),
+        (["--teacher", "./nowhere"], "--teacher ./nowhere is not a model folder with weights: no such folder"),
     ],
 )
 def test_a_wrong_recipe_ends_with_one_line_that_says_what_would_do(drawn_dataset, tmp_path, capsys, more, message):

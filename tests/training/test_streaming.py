@@ -151,13 +151,13 @@ def test_shards_that_cannot_be_used_are_one_line(shards, tmp_path, capsys, addre
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_file_that_is_no_parquet_is_named(tmp_path):
+def test_a_file_that_is_not_parquet_is_named(tmp_path):
     (tmp_path / "train-0.parquet").write_bytes(b"PAR0")
-    with pytest.raises(DatasetError, match="train-0.parquet is no readable Parquet file"):
+    with pytest.raises(DatasetError, match="train-0.parquet is not a readable Parquet file"):
         open_shards(str(tmp_path), "label", ["train"])
 
 
-def test_writing_refuses_what_exists_and_what_is_no_dataset(shards, drawn_dataset, tmp_path, capsys):
+def test_writing_refuses_what_exists_and_what_is_not_a_dataset(shards, drawn_dataset, tmp_path, capsys):
     for given, message in (
         ([str(drawn_dataset), str(shards)], "exists; choose another --output"),
         ([str(tmp_path), str(tmp_path / "new")], "is not a prepared dataset"),

@@ -124,12 +124,12 @@ def test_tracking_without_a_key_records_on_disk(drawn_dataset, tmp_path, monkeyp
     ("more", "message"),
     [
         (["--label", "colour"], "has no label column 'colour'; it has "),
-        (["--dataset", "nowhere"], "nowhere is no prepared dataset"),
+        (["--dataset", "nowhere"], "nowhere is not a prepared dataset"),
         (["--modle", "vit"], "--modle"),
         (["--augment", "wild"], "invalid choice: 'wild'"),
         (["--model", "org/unknown"], "--from_scratch needs a model of this table, not 'org/unknown'"),
         (["--resume_from_checkpoint", "nowhere"], "no checkpoint folder nowhere"),
-        (["--resume_from_checkpoint", str(ROOT)], "is no complete checkpoint"),
+        (["--resume_from_checkpoint", str(ROOT)], "is not a complete checkpoint"),
         (["--output_dir", "/proc/run"], "cannot write --output_dir /proc/run"),
     ],
 )

@@ -1,26 +1,30 @@
-"""Make studio images look as if taken with a phone at home: for models that will see such photographs.
+"""Make studio images look as if taken with a phone at home: for models that will see such photos.
 
 A catalogue shows products on white, in even light and upright. Here the white around the product becomes a floor, a
-cloth or a table, the camera stands askew, and light, lens and JPEG leave their marks. All of it works on whole batches,
-each image with random parameters of its own, on whatever device the batch lies.
+cloth or a table, the camera is tilted, and light, lens and JPEG leave their marks. All of it works on whole batches,
+each image with random parameters of its own, on the batch's device.
 """
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.fft import dct
 from torchvision.transforms import v2
+
+from training.augment.per_sample import log_uniform, matrices, random_affine, uniform
 
 REPLACED = 0.8  # share of the images with a white background that get another one
 WHITE = 0.9  # all three channels of a studio background are above this
-CORNERS = 1  # that the way from the border to a background pixel may have
-BACKGROUND_SHARE = (0.05, 0.97)  # less or more white around the product is no studio image
+CORNERS = 1  # that the path from the border to a background pixel may have
+BACKGROUND_SHARE = (0.05, 0.97)  # with less or more white around the product it is not a studio image
 MAX_ROTATION = math.radians(25)
 SCALE_RANGE = (0.75, 1.3)
 MAX_SHIFT = 0.15
 MAX_PERSPECTIVE = 0.25
-OCTAVES = (2, 4, 8, 16, 32, 64)  # random cells a side, each layer of a background finer than the last
-CAST = 0.1  # standard deviation of a channel's logarithmic gain
+OCTAVES = (2, 4, 8, 16, 32, 64)  # random cells per side, each layer of a background finer than the last
+CAST = 0.1  # standard deviation of a channel's log gain
 GAMMA_RANGE = (0.6, 1.7)
 MAX_LIGHT_FALL = 0.5  # how much darker one side of the image is than the other
 BLUR_SIGMA = (0.1, 1.0)  # pixels
@@ -28,7 +32,7 @@ BLUR_RADIUS = 3
 MAX_NOISE = 0.03
 JPEG_QUALITY = (40, 95)
 JPEG_BLOCK = 8
-# The quantisation table of the JPEG standard, Annex K, for luminance; colour is quantised by the same, twice as coarse.
+# The quantization table of the JPEG standard, Annex K, for luminance; color gets the same, twice as coarse.
 JPEG_LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -39,20 +43,21 @@ JPEG_LUMINANCE = (
     (49, 64, 78, 87, 103, 121, 120, 101),
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
+COSINES = dct(np.eye(JPEG_BLOCK), axis=0, norm="ortho")  # (8, 8), orthonormal
 RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
 class PerSampleBackground(v2.Transform):
-    """Sees the product from another side, on another ground: (batch, 3, height, width) float in [0, 1]."""
+    """Sees the product from another side, on a new background: (batch, 3, height, width) float in [0, 1]."""
 
     def transform(self, inpt: torch.Tensor, params: dict) -> torch.Tensor:
         white = background_masks(inpt)
         share = white.mean(dim=(2, 3), keepdim=True)
         low, high = BACKGROUND_SHARE
         replaced = (share > low) & (share < high) & (torch.rand_like(share) < REPLACED)
-        # The mask is warped with its image, so that the new ground goes to the border and stands upright.
+        # The mask is warped with its image, so that the new background reaches the border and stays upright.
         image, white = _warp(torch.cat([inpt, white], dim=1)).split([3, 1], dim=1)
-        return torch.lerp(image, random_grounds(inpt), white * replaced.to(inpt.dtype))
+        return torch.lerp(image, random_backgrounds(inpt), white * replaced.to(inpt.dtype))
 
 
 class PerSamplePhoneCamera(v2.Transform):
@@ -61,15 +66,15 @@ class PerSamplePhoneCamera(v2.Transform):
     def transform(self, inpt: torch.Tensor, params: dict) -> torch.Tensor:
         pixels = _light(inpt)
         pixels = _blur(pixels)
-        pixels = pixels + torch.randn_like(pixels) * _uniform(pixels, 0, MAX_NOISE)
-        return jpeg(pixels.clamp_(0, 1), _uniform(pixels, *JPEG_QUALITY)).clamp_(0, 1)
+        pixels = pixels + torch.randn_like(pixels) * uniform(pixels, 0, MAX_NOISE)
+        return jpeg(pixels.clamp_(0, 1), uniform(pixels, *JPEG_QUALITY)).clamp_(0, 1)
 
 
 def background_masks(pixels: torch.Tensor) -> torch.Tensor:
     """(batch, 1, height, width): 1 on the white around the product, soft at its edge.
 
-    White that is reached from the border in straight lines with a corner at most; one pixel more, so that no bright
-    rim stays. A white product is partly taken for background where nothing parts it from it.
+    White that is reached from the border in straight lines with at most one corner, and one pixel more, so that no
+    bright rim stays. A white product counts partly as background where nothing separates the two.
     """
     white = pixels.amin(dim=1, keepdim=True) > WHITE
     reached = torch.zeros_like(white)
@@ -85,22 +90,22 @@ def _along(white: torch.Tensor, reached: torch.Tensor, dim: int) -> torch.Tensor
     place = torch.arange(1, white.shape[dim] + 1, dtype=torch.int16, device=white.device)
     place = place.view(-1, 1) if dim == 2 else place
     start = white & reached
-    found = torch.zeros_like(white)
+    connected = torch.zeros_like(white)
     for turn in ((lambda x: x), (lambda x: x.flip(dim))):
         last_start = (turn(start) * place).cummax(dim).values
         last_wall = (turn(~white) * place).cummax(dim).values
-        found |= turn(last_start > last_wall)
-    return found & white
+        connected |= turn(last_start > last_wall)
+    return connected & white
 
 
-def random_grounds(pixels: torch.Tensor) -> torch.Tensor:
-    """A floor, cloth or table for each image, of the shape of `pixels`: two colours, mixed by noise of many sizes.
+def random_backgrounds(pixels: torch.Tensor) -> torch.Tensor:
+    """A floor, cloth or table for each image, of the shape of `pixels`: two colors, mixed by noise of many sizes.
 
-    The noise is stretched by chance along one side, which looks like wood or folds.
+    The noise is randomly stretched along one side, which looks like wood or folds.
     """
     count, _, height, width = pixels.shape
     noise = torch.zeros_like(pixels[:, :1])
-    rough = _uniform(pixels, 0.5, 1.0)
+    rough = uniform(pixels, 0.5, 1.0)
     for octave, cells in enumerate(OCTAVES):
         for shape in ((cells, cells), (cells, 1 + cells // 8), (1 + cells // 8, cells)):
             layer = torch.randn(count, 1, *shape, device=pixels.device, dtype=pixels.dtype)
@@ -108,18 +113,18 @@ def random_grounds(pixels: torch.Tensor) -> torch.Tensor:
             noise += layer * rough**octave * 2 * torch.rand_like(rough) ** 2
     share = torch.sigmoid(noise)
     first, second = (_colors(pixels) for _ in range(2))
-    return torch.lerp(first, torch.lerp(first, second, _uniform(pixels, 0.1, 1.0)), share)
+    return torch.lerp(first, torch.lerp(first, second, uniform(pixels, 0.1, 1.0)), share)
 
 
 def jpeg(pixels: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
-    """What JPEG at `quality` (batch, 1, 1, 1) leaves of (batch, 3, height, width) in [0, 1]; colour is not halved."""
+    """(batch, 3, height, width) in [0, 1] after JPEG at `quality` (batch, 1, 1, 1), without chroma subsampling."""
     height, width = pixels.shape[2:]
     pixels = F.pad(pixels, (0, -width % JPEG_BLOCK, 0, -height % JPEG_BLOCK), mode="replicate")
     to_ycc = pixels.new_tensor(RGB_TO_YCC)
     ycc = torch.einsum("dc,bchw->bdhw", to_ycc, pixels * 255 - 128)
     lines, columns = pixels.shape[2] // JPEG_BLOCK, pixels.shape[3] // JPEG_BLOCK
     blocks = ycc.reshape(-1, 3, lines, JPEG_BLOCK, columns, JPEG_BLOCK)
-    cosines = _cosines(pixels)
+    cosines = pixels.new_tensor(COSINES)
     steps = _quantization(pixels, quality)
     waves = torch.einsum("ui,bdlimj,vj->bdlumv", cosines, blocks, cosines)
     waves = torch.round(waves / steps) * steps
@@ -135,24 +140,12 @@ def _quantization(pixels: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     return (table * percent / 100).round().clamp(1, 255)[:, :, None, :, None, :]
 
 
-def _cosines(pixels: torch.Tensor) -> torch.Tensor:
-    """(8, 8) orthonormal matrix of the discrete cosine transform."""
-    wave, place = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
-    cosines = torch.cos((2 * place + 1) * wave * math.pi / 16) / 2
-    cosines[0] /= math.sqrt(2)
-    return cosines.to(pixels)
-
-
 def _warp(pixels: torch.Tensor) -> torch.Tensor:
     """Flip, rotate, scale, shift and tilt each image of (batch, channels, height, width); edges are repeated."""
     count, _, height, width = pixels.shape
-    angle, zoom = _uniform(pixels, -MAX_ROTATION, MAX_ROTATION), _uniform(pixels, *map(math.log, SCALE_RANGE)).exp()
-    flip = torch.where(_uniform(pixels, 0, 1) < 0.5, -1.0, 1.0)
-    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
-    shift_x, shift_y = (_uniform(pixels, -2 * MAX_SHIFT, 2 * MAX_SHIFT) for _ in range(2))
-    tilt_x, tilt_y = (_uniform(pixels, -MAX_PERSPECTIVE, MAX_PERSPECTIVE) for _ in range(2))
-    rows = [[cos * flip, -sin, shift_x], [sin * flip, cos, shift_y], [tilt_x, tilt_y, torch.ones_like(tilt_x)]]
-    maps = torch.stack([torch.stack([cell.view(-1) for cell in row], dim=1) for row in rows], dim=1)
+    affine = random_affine(pixels, MAX_ROTATION, SCALE_RANGE, MAX_SHIFT)
+    tilt_x, tilt_y = (uniform(pixels, -MAX_PERSPECTIVE, MAX_PERSPECTIVE) for _ in range(2))
+    maps = matrices(pixels, [*affine, [tilt_x, tilt_y, 1]])
     y, x = torch.meshgrid(_centers(pixels, height), _centers(pixels, width), indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(-1, 3) @ maps.transpose(1, 2)
     grid = (places[..., :2] / places[..., 2:]).view(count, height, width, 2)
@@ -160,10 +153,10 @@ def _warp(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _light(pixels: torch.Tensor) -> torch.Tensor:
-    """Another brightness curve, a colour cast, and less light on one side."""
-    gamma = _uniform(pixels, *map(math.log, GAMMA_RANGE)).exp()
+    """Another brightness curve, a color cast, and less light on one side."""
+    gamma = log_uniform(pixels, *GAMMA_RANGE)
     cast = torch.exp(CAST * torch.randn(len(pixels), 3, 1, 1, device=pixels.device, dtype=pixels.dtype))
-    angle, fall = _uniform(pixels, 0, 2 * math.pi), _uniform(pixels, 0, MAX_LIGHT_FALL)
+    angle, fall = uniform(pixels, 0, 2 * math.pi), uniform(pixels, 0, MAX_LIGHT_FALL)
     height, width = pixels.shape[2:]
     x, y = _centers(pixels, width).view(1, 1, 1, -1), _centers(pixels, height).view(1, 1, -1, 1)
     shade = 1 - fall * (0.5 + 0.35 * (torch.cos(angle) * x + torch.sin(angle) * y))
@@ -171,32 +164,23 @@ def _light(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _blur(pixels: torch.Tensor) -> torch.Tensor:
-    """Gaussian blur of each image's own width."""
+    """Gaussian blur with a sigma per image."""
     count, channels, height, width = pixels.shape
     offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=pixels.device, dtype=pixels.dtype)
-    kernels = torch.exp(-(offsets**2) / (2 * _uniform(pixels, *BLUR_SIGMA).view(-1, 1) ** 2))
+    kernels = torch.exp(-(offsets**2) / (2 * uniform(pixels, *BLUR_SIGMA).view(-1, 1) ** 2))
     kernels = (kernels / kernels.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
-    flat = F.pad(pixels, (BLUR_RADIUS,) * 4, mode="replicate").reshape(1, count * channels, *_padded(height, width))
+    flat = F.pad(pixels.reshape(1, count * channels, height, width), (BLUR_RADIUS,) * 4, mode="replicate")
     flat = F.conv2d(flat, kernels[:, None, :, None], groups=count * channels)
     return F.conv2d(flat, kernels[:, None, None, :], groups=count * channels).view(pixels.shape)
 
 
-def _padded(height: int, width: int) -> tuple[int, int]:
-    return height + 2 * BLUR_RADIUS, width + 2 * BLUR_RADIUS
-
-
 def _colors(pixels: torch.Tensor) -> torch.Tensor:
-    """(batch, 3, 1, 1): mostly greys and browns of any brightness, now and then a strong colour."""
-    gray = _uniform(pixels, 0.05, 0.95)
+    """(batch, 3, 1, 1): mostly grays and browns of any brightness, now and then a strong color."""
+    gray = uniform(pixels, 0.05, 0.95)
     tint = torch.randn(len(pixels), 3, 1, 1, device=pixels.device, dtype=pixels.dtype)
     return (gray + 0.25 * torch.rand_like(gray) ** 2 * tint).clamp(0, 1)
 
 
 def _centers(pixels: torch.Tensor, count: int) -> torch.Tensor:
-    """The pixels' centres along a side, from -1 to 1."""
+    """The pixels' centers along a side, from -1 to 1."""
     return (2 * torch.arange(count, device=pixels.device, dtype=pixels.dtype) + 1) / count - 1
-
-
-def _uniform(pixels: torch.Tensor, low: float, high: float) -> torch.Tensor:
-    """(batch, 1, 1, 1) draws, one for each image."""
-    return torch.empty(len(pixels), 1, 1, 1, device=pixels.device, dtype=pixels.dtype).uniform_(low, high)

@@ -1,6 +1,6 @@
 """TrivialAugment and RandAugment for a whole batch, each image with operations and strengths of its own.
 
-torchvision's TrivialAugmentWide and RandAugment draw once a call, so that a batch would be changed alike.
+torchvision's TrivialAugmentWide and RandAugment draw once per call, so that all images of a batch would change alike.
 """
 
 import math
@@ -11,16 +11,18 @@ import torch.nn.functional as F
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from training.augment.per_sample import affine_warp, signs
+
 
 @dataclass(frozen=True)
 class Space:
     """What strength 1 means for each kind of operation."""
 
-    shear: float  # pixels sideways a pixel down
+    shear: float  # pixels sideways per pixel down
     shift: float  # share of the image's side
     rotation: float  # radians
     blend: float  # how far brightness, contrast, saturation and sharpness move from 1
-    bits: int  # left of 8 a colour
+    bits: int  # of 8 per color that are kept
 
 
 # TrivialAugment's wide space (Müller and Hutter 2021, arXiv:2103.10158) and RandAugment's (Cubuk et al. 2020,
@@ -44,61 +46,21 @@ class PerSampleOperations(v2.Transform):
 
     def transform(self, inpt: torch.Tensor, params: dict) -> torch.Tensor:
         for _ in range(self.count):
-            inpt = self._one_each(inpt)
+            inpt = self._one_operation_each(inpt)
         return inpt.clamp_(0, 1)
 
-    def _one_each(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _one_operation_each(self, pixels: torch.Tensor) -> torch.Tensor:
         drawn = torch.randint(len(OPERATIONS), (len(pixels),))  # on the CPU, which then need not wait for a GPU
         strength = torch.rand_like(pixels[:, :1, :1, :1])
         if self.strength is not None:
             strength.fill_(self.strength)
-        strength *= torch.where(torch.rand_like(strength) < 0.5, -1.0, 1.0)
+        strength *= signs(pixels)
         changed = pixels.clone()
-        for number, operation in enumerate(OPERATIONS):
+        for number, operation in enumerate(OPERATIONS.values()):
             rows = (drawn == number).nonzero().flatten().to(pixels.device)
             if len(rows):
                 changed[rows] = operation(pixels[rows], strength[rows], self.space)
         return changed
-
-
-# Each operation: (pixels (n, 3, height, width) in [0, 1], strength (n, 1, 1, 1) in [-1, 1], space) -> pixels.
-
-
-def _identity(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return pixels
-
-
-def _shear_x(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return _warp(pixels, [[1, strength * space.shear, 0], [0, 1, 0]])
-
-
-def _shear_y(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return _warp(pixels, [[1, 0, 0], [strength * space.shear, 1, 0]])
-
-
-def _shift_x(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return _warp(pixels, [[1, 0, 2 * strength * space.shift], [0, 1, 0]])
-
-
-def _shift_y(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return _warp(pixels, [[1, 0, 0], [0, 1, 2 * strength * space.shift]])
-
-
-def _rotate(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    cos, sin = torch.cos(strength * space.rotation), torch.sin(strength * space.rotation)
-    return _warp(pixels, [[cos, -sin, 0], [sin, cos, 0]])
-
-
-def _brightness(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return pixels * (1 + strength * space.blend)
-
-
-def _contrast(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return _away_from(_gray(pixels).mean(dim=(2, 3), keepdim=True), pixels, strength, space)
-
-
-def _saturation(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return _away_from(_gray(pixels), pixels, strength, space)
 
 
 def _sharpness(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
@@ -107,48 +69,14 @@ def _sharpness(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> to
     return _away_from(blurred, pixels, strength, space)
 
 
+def _rotate(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
+    cos, sin = torch.cos(strength * space.rotation), torch.sin(strength * space.rotation)
+    return affine_warp(pixels, [[cos, -sin, 0], [sin, cos, 0]])
+
+
 def _posterize(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
     step = 2 ** torch.round(strength.abs() * (8 - space.bits))
     return torch.floor(pixels * 255 / step) * step / 255
-
-
-def _solarize(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return torch.where(pixels >= 1 - strength.abs(), 1 - pixels, pixels)
-
-
-def _autocontrast(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return functional.autocontrast(pixels)
-
-
-def _equalize(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    return functional.equalize(pixels)
-
-
-OPERATIONS = (
-    _identity,
-    _shear_x,
-    _shear_y,
-    _shift_x,
-    _shift_y,
-    _rotate,
-    _brightness,
-    _contrast,
-    _saturation,
-    _sharpness,
-    _posterize,
-    _solarize,
-    _autocontrast,
-    _equalize,
-)
-
-
-def _warp(pixels: torch.Tensor, rows: list[list[torch.Tensor | float]]) -> torch.Tensor:
-    """Resample by maps from output to input coordinates in [-1, 1]; the image's edges are repeated."""
-    count = len(pixels)
-    cells = [[torch.as_tensor(cell, dtype=pixels.dtype, device=pixels.device) for cell in row] for row in rows]
-    matrices = torch.stack([torch.stack([cell.reshape(-1).expand(count) for cell in row], 1) for row in cells], 1)
-    grid = F.affine_grid(matrices, list(pixels.shape), align_corners=False)
-    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _gray(pixels: torch.Tensor) -> torch.Tensor:
@@ -158,3 +86,22 @@ def _gray(pixels: torch.Tensor) -> torch.Tensor:
 
 def _away_from(other: torch.Tensor, pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
     return torch.lerp(other.expand_as(pixels), pixels, 1 + strength * space.blend)
+
+
+# By name, each operation: (pixels (n, 3, height, width) in [0, 1], strength (n, 1, 1, 1) in [-1, 1], space) -> pixels.
+OPERATIONS = {
+    "identity": lambda x, strength, space: x,
+    "shear x": lambda x, strength, space: affine_warp(x, [[1, strength * space.shear, 0], [0, 1, 0]]),
+    "shear y": lambda x, strength, space: affine_warp(x, [[1, 0, 0], [strength * space.shear, 1, 0]]),
+    "shift x": lambda x, strength, space: affine_warp(x, [[1, 0, 2 * strength * space.shift], [0, 1, 0]]),
+    "shift y": lambda x, strength, space: affine_warp(x, [[1, 0, 0], [0, 1, 2 * strength * space.shift]]),
+    "rotate": _rotate,
+    "brightness": lambda x, strength, space: x * (1 + strength * space.blend),
+    "contrast": lambda x, strength, space: _away_from(_gray(x).mean(dim=(2, 3), keepdim=True), x, strength, space),
+    "saturation": lambda x, strength, space: _away_from(_gray(x), x, strength, space),
+    "sharpness": _sharpness,
+    "posterize": _posterize,
+    "solarize": lambda x, strength, space: torch.where(x >= 1 - strength.abs(), 1 - x, x),
+    "autocontrast": lambda x, strength, space: functional.autocontrast(x),
+    "equalize": lambda x, strength, space: functional.equalize(x),
+}

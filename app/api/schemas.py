@@ -1,0 +1,59 @@
+"""What the REST API answers, as /docs and openapi.json describe it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class Score(BaseModel):
+    label: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class Result(BaseModel):
+    """What the model says about one image; with status "error" only `error` is set."""
+
+    file: str = Field(description="the name that came with the upload")
+    status: Literal["ok", "review", "unknown", "error"]
+    label: str | None = Field(description="for review the deepest category that is certain enough; null for unknown")
+    confidence: float | None = Field(ge=0, le=1, description="of label, or of the best label where label is null")
+    category_path: list[str] = Field(description="from the broadest category down to label")
+    path_confidences: list[float] = Field(description="for each level of category_path")
+    top_k: list[Score] = Field(description="the most probable labels, best first")
+    prediction_set: list[str] = Field(description="contains the true label with the calibrated coverage, if calibrated")
+    unknown_score: float | None = Field(description="the higher, the less the image looks like a known product")
+    error: str | None = None
+
+
+class Answer(BaseModel):
+    model: str
+    milliseconds: float = Field(description="from the end of the upload to the answer")
+    results: list[Result] = Field(description="in the order of the files")
+
+
+class Model(BaseModel):
+    name: str
+    default: bool
+    labels: list[str]
+    levels: list[str] = Field(description="of the taxonomy, from broad to narrow")
+    image_size: tuple[int, int] = Field(description="height and width that the model reads, in pixels")
+    precision: str
+    calibrated: bool = Field(description="whether it can answer review and unknown")
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+    models: list[str]
+
+
+class FileProblem(BaseModel):
+    file: str
+    reason: str
+
+
+class Problem(BaseModel):
+    """Every answer that is not a success."""
+
+    code: str
+    message: str
+    files: list[FileProblem] = Field(default=[], description="the images that cannot be used, and why")

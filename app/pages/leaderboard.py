@@ -1,0 +1,157 @@
+"""The tab Leaderboard: the scores of the models with their intervals, as charts and tables, and figures."""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+from PIL import Image
+
+from ..service import Service
+from . import cards
+from .rendering import render
+
+APP = Path(__file__).resolve().parents[1]
+CSV_FILE = "leaderboard.csv"
+# In results/, with their captions: the figures of the model that the page answers with.
+FIGURES = {
+    "runs/{model}/reliability.png": "How often answers of {model} are right, by their confidence (test split)",
+    "runs/{model}/confusion.png": "Which of its worst categories {model} takes for which (test split)",
+    "automation.png": "The share of images that can be published unseen, by the required precision",
+}
+NO_RESULTS = cards.message("empty", "No results here", "validate.py scores a model, leaderboard.py writes the table.")
+SCORES = {
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro-F1",
+    "top5": "Top-5",
+    "subCategory_accuracy": "subCategory",
+    "masterCategory_accuracy": "masterCategory",
+}
+DRAWN = ("accuracy", "macro_f1")
+ENDS = ("", "_low", "_high")  # of the names of a score's columns
+NOT_MEASURED = "–"
+EXPLANATION = """
+**Accuracy** is the share of images whose category is right, **macro-F1** the mean over the categories, with rare ones
+counting as much as common ones, **top-5** how often the right one is among the five most likely; the last two refer to
+the broader categories. The small figures and the whiskers are 95% bootstrap intervals over products. No product of the
+scored images was seen in training.
+"""
+FIGURE_WIDTH = 900  # pixels
+
+# Of the chart, in units of its own
+WIDTH, LINE, EDGE, FOOT = 340, 44, 14, 22
+MAX_NAME = 36
+STEPS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # between its tick marks
+
+ScoreRow = dict[str, str]  # of leaderboard.csv
+
+
+def add_leaderboard(service: Service, tab: gr.Tab) -> None:
+    """Build the tab's content where it is called; the figures come when the tab is opened."""
+    rows = read_leaderboard(results_folder() / CSV_FILE)
+    if not rows:
+        gr.HTML(NO_RESULTS)
+        return
+    gr.Markdown(EXPLANATION)
+    for (dataset, split), group in groupby(rows, key=lambda row: (row["dataset"], row["split"])):
+        gr.HTML(leaderboard_section(dataset, split, list(group)))
+    figures = gr.HTML()
+    tab.select(lambda: figures_section(service.default), None, figures, api_visibility="private")
+
+
+def results_folder() -> Path:
+    """In a checkout what validate.py and leaderboard.py write; in a Space the copies that went up with the page."""
+    original = APP.parent / "results"
+    return original if (original / CSV_FILE).is_file() else APP / "results"
+
+
+def figures_section(model: str) -> Markup:
+    """Those drawings of results/ that exist for this model."""
+    figures = [
+        cards.figure(Image.open(path), caption.format(model=model), caption.format(model=model), FIGURE_WIDTH)
+        for name, caption in FIGURES.items()
+        if (path := results_folder() / name.format(model=model)).is_file()
+    ]
+    return render("figures", figures=figures)
+
+
+def read_leaderboard(path: Path) -> list[ScoreRow]:
+    """The test splits first, as they say most; within a split in the file's order, best accuracy first."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return sorted(rows, key=lambda row: (row["split"] != "test", row["dataset"], row["split"]))
+
+
+def leaderboard_section(dataset: str, split: str, rows: Sequence[ScoreRow]) -> Markup:
+    shown = {score: name for score, name in SCORES.items() if any(row.get(score) for row in rows)}
+    return render(
+        "leaderboard",
+        dataset=dataset,
+        split=split,
+        charts=[interval_chart(score, rows) for score in DRAWN],
+        heads=shown.values(),
+        rows=[table_row(row, shown) for row in rows],
+    )
+
+
+def table_row(row: ScoreRow, shown: Iterable[str]) -> dict[str, Any]:
+    """What the table shows of one model. scores: each with its interval, in percent; None where it was not measured."""
+    return {
+        "name": row["name"],
+        "scores": [
+            [f"{100 * float(row[f'{score}{end}']):.1f}" for end in ENDS] if row.get(score) else None for score in shown
+        ],
+        "size": f"{float(row['megabytes']):.1f} MB" if row.get("megabytes") else NOT_MEASURED,
+        "speed": f"{float(row['images_per_second']):.0f}" if row.get("images_per_second") else NOT_MEASURED,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One model in a chart. x, low, high: where its score and the ends of the interval are drawn."""
+
+    name: str
+    score: float
+    x: float
+    low: float
+    high: float
+
+
+def interval_chart(score: str, rows: Sequence[ScoreRow]) -> Markup:
+    """A dot and its interval per model, as an SVG that scales with the page and has the page's colors."""
+    rows = [row for row in rows if row.get(score)]
+    if not rows:
+        return Markup("")
+    ends = [float(row[f"{score}{end}"]) for row in rows for end in ("_low", "_high")]
+    margin = max(0.005, 0.15 * (max(ends) - min(ends)))
+    low, high = max(0.0, min(ends) - margin), min(1.0, max(ends) + margin)
+
+    def place(value: float) -> float:
+        return EDGE + (WIDTH - 2 * EDGE) * (value - low) / (high - low)
+
+    intervals = [
+        Interval(row["name"], float(row[score]), *(place(float(row[f"{score}{end}"])) for end in ENDS)) for row in rows
+    ]
+    return render(
+        "interval_chart",
+        title=SCORES[score],
+        intervals=intervals,
+        ticks=[(value, place(value)) for value in round_values(low, high)],
+        width=WIDTH,
+        line=LINE,
+        foot=FOOT,
+        max_name=MAX_NAME,
+    )
+
+
+def round_values(low: float, high: float) -> list[float]:
+    """Two to six round numbers between two shares."""
+    step = next(step for step in STEPS if (high - low) / step <= 5)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]

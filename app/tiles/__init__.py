@@ -1,0 +1,39 @@
+"""Find the product images on a screenshot of a shopping app: the tiles of a grid page, or the one image of a view.
+
+    screenshot = Image.open("screenshot.jpg")
+    page = find_products(screenshot)                     # Page(kind="grid", tiles=[Tile(box=(21, 332, 481, 310), ...
+    images = [cut(screenshot, tile) for tile in page.tiles]
+
+Nothing is learned and no size is known in advance. The page's own color is the one that fills the gutter between the
+columns; a tile is a block of rows that differ from it up to both edges of the column; the distance from one tile to
+the next, which contains title, price and buttons, is the same all over a page. That rhythm finds the tiles that
+contrast cannot: white images on a white page, black ones on a black page. Lengths are shares of the page or of the
+column. It needs only Pillow and NumPy.
+"""
+
+from PIL import Image
+
+from .corners import cut
+from .grid import find_grid
+from .sheet import MIN_ASPECT, Page, Tile
+from .single import find_single
+
+__all__ = ["MIN_VISIBLE", "Page", "Tile", "cut", "find_products"]
+
+MIN_VISIBLE = 0.6  # of a tile that the edge of the page cuts off
+
+
+def find_products(page: Image.Image, min_visible: float = MIN_VISIBLE) -> Page:
+    """The product images on a screenshot, from top to bottom and left to right.
+
+    min_visible: tiles cut off by the edge of the page are left out when less of their height is visible. Their full
+    height is unknown; it is estimated from the complete tiles of the page and the usual shapes of images.
+    Works on any size and color theme; the image must be upright. Never raises on an RGB image.
+    """
+    page = page.convert("RGB")
+    tiles = find_grid(page)
+    if tiles:
+        kept = [tile for tile in tiles if tile.visible >= min_visible and tile.box[3] >= MIN_ASPECT * tile.box[2]]
+        return Page("grid", tuple(sorted(kept, key=lambda tile: (tile.box[1], tile.box[0]))))
+    tile = find_single(page)
+    return Page("single", (tile,)) if tile else Page("other")

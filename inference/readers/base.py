@@ -1,0 +1,78 @@
+"""What all readers have in common: each stands for one argument of predict.py and yields its images."""
+
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
+
+from app.errors import UserError
+from app.images import ImageError
+
+IMAGE_SUFFIXES = (
+    *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"),
+    *(".mpo", ".png", ".tif", ".tiff", ".webp"),
+)
+
+Source = str | bytes | Callable[[], bytes] | ImageError
+NamedImage = tuple[str, Source]  # the name to show, and the image or why there is none
+OpenFile = Callable[[str], BinaryIO]  # opens what is not a path of this machine
+
+
+class InputError(UserError):
+    """An argument that cannot be used."""
+
+
+class Reader(ABC):
+    """The images behind one argument, in a fixed order, found as they are asked for. Iterate for (name, source).
+
+    No image is opened here, and the bytes in an archive are fetched by whoever reads them, so millions of images need
+    no memory. A file that is not an image is left to the classifier, which makes it a row with an error.
+
+    argument: as the user gave it. left_out: the files that the latest pass did not take, counted by kind.
+    """
+
+    empty_message: str | None = None  # the error in the one row of an argument without images; None for no row
+    is_repeatable = True  # whether a second pass yields the same images
+    is_remote = False
+
+    def __init__(self, argument: str) -> None:
+        self.argument = argument
+        self.left_out: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[NamedImage]:
+        self.left_out.clear()
+        image = None
+        for image in self.find():
+            yield image
+        if image is None and self.empty_message:
+            yield self.argument, ImageError(self.empty_message)
+
+    @abstractmethod
+    def find(self) -> Iterator[NamedImage]:
+        """One pass over the images, which counts in `left_out`."""
+
+    def check(self) -> None:  # noqa: B027  most readers have nothing to check
+        """Raises InputError for what is known to be unusable before the first image is read."""
+
+    def count(self) -> int | None:
+        """The number of images; None where counting would mean reading everything."""
+        return sum(1 for _ in self)
+
+    def takes(self, name: str) -> bool:
+        """Whether a file's name ends like an image's; if not, it is counted in `left_out`."""
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix in IMAGE_SUFFIXES:
+            return True
+        self.left_out[suffix or "without ending"] += 1
+        return False
+
+
+def count_images(readers: Iterable[Reader]) -> int | None:
+    """None where one of the readers cannot tell."""
+    total = 0
+    for reader in readers:
+        if (number := reader.count()) is None:
+            return None
+        total += number
+    return total

@@ -1,0 +1,48 @@
+"""What a run tells on standard error: a progress bar, the first errors, and a summary at the end."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from app.prediction import Prediction
+from inference.journal import Row
+from inference.readers.base import Reader, count_images
+from inference.writers import printable
+
+FEW_IMAGES = 8  # no progress bar for so few images
+MAX_REPORTED_ERRORS = 20
+MAX_KINDS = 6
+STATUS_WORDS = {"ok": "ok", "review": "to check", "unknown": "not known to the model", "error": "failed"}
+
+
+def with_progress(rows: Iterable[Row], readers: Sequence[Reader], to_file: bool, done: int) -> Iterable[Row]:
+    """A progress bar where somebody watches and the rows themselves are not on the screen.
+
+    rows: not begun yet, because counting goes through the readers. done: how many images came before them.
+    """
+    if not sys.stderr.isatty() or (not to_file and sys.stdout.isatty()):
+        return rows
+    total = count_images(readers)
+    if total is not None and total <= FEW_IMAGES:
+        return rows
+    from tqdm import tqdm  # takes as long to import as an image to classify
+
+    return tqdm(rows, total=total, initial=done, unit=" images")
+
+
+def report_error(name: str, prediction: Prediction, counts: Counter[str]) -> None:
+    """Show the first errors where the rows go to a file."""
+    if prediction.error and counts["error"] <= MAX_REPORTED_ERRORS:
+        clear_line = "\r\x1b[K" if sys.stderr.isatty() else ""  # there may be half a progress bar
+        print(f"{clear_line}{printable(name)}: {prediction.error}", file=sys.stderr)
+
+
+def print_summary(left_out: Counter[str], counts: Counter[str]) -> None:
+    """What is not in the rows: files that were not looked at, and how many images came out how."""
+    kinds = [f"{number:,} {kind}" for kind, number in left_out.most_common() if number]
+    if kinds:
+        others = f" and {len(kinds) - MAX_KINDS} other kinds" if len(kinds) > MAX_KINDS else ""
+        print(f"left out: {', '.join(kinds[:MAX_KINDS])}{others}", file=sys.stderr)
+    if counts.total() > 1:
+        parts = [f"{counts[status]:,} {words}" for status, words in STATUS_WORDS.items() if counts[status]]
+        print(f"{counts.total():,} images: {', '.join(parts)}", file=sys.stderr)
