@@ -1,6 +1,7 @@
 # Each target does its own set-up: a virtual environment in .venv and the pinned packages it needs.
 PYTHON ?= python3
-PIP = .venv/bin/pip install --quiet --disable-pip-version-check
+# Modules are compiled when first imported: compiling them all would double the time of an installation.
+PIP = .venv/bin/pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: help demo app test test-all test-browser lint clean
 
