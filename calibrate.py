@@ -1,12 +1,14 @@
 """Measure on held-out images how far a model can be trusted, and store it beside the model as calibration.json.
 
     python calibrate.py --model app/models/fashion --dataset data/kaggle_fashion          # 1 minute: temperature 1.117
-    python calibrate.py --model app/models/fashion --dataset data/kaggle_fashion --target_precision 0.98 --coverage 0.95
+    python calibrate.py --model app/models/fashion --dataset data/kaggle_fashion --dataset data/clothing \\
+        --label_map evaluation/label_maps/clothing.json --others runs/others/fit/*
     python calibrate.py --model runs/slash8 --dataset data/slash --oof runs/slash8/oof.parquet
 
-On the validation split: a temperature that makes confidences true (Guo et al. 2017), for each category the confidence
-at which answers reach the target precision, a detector of unknown things, and with --coverage the quantile for sets of
-labels that hold the true one that often (Romano et al. 2020). predict.py, the app and validate.py then use it.
+On the validation split of each dataset, one for each kind of image that the model serves: a temperature that makes
+confidences true (Guo et al. 2017), for each category the confidence at which answers reach the target precision, a
+detector of unknown things, and with --coverage the quantile for sets of labels that hold the true one that often
+(Romano et al. 2020). predict.py, the app and validate.py then use it. It prints what can be published at which promise.
 For a dataset too small to hold a split back, --oof takes out-of-fold answers (train.py --folds) instead.
 """
 
@@ -17,11 +19,21 @@ from pathlib import Path
 from app.calibration import CALIBRATION_FILE, model_hash
 from app.classifier import Classifier
 from app.errors import OneLineParser, UserError, add_version, one_line_errors
-from app.model_files import MODEL_FILE
+from app.model_files import MODEL_FILE, Taxonomy
 from data_prep.pipeline.card import dataset_fingerprint
-from evaluation.calibration import SPLIT, fit_calibration, held_out_outputs, write_calibration
-from evaluation.predictions import SplitOutputs
+from evaluation.calibration import (
+    FEW_ROWS,
+    SPLIT,
+    HeldOut,
+    calibrated,
+    fit_calibration,
+    held_out_outputs,
+    rows_for_coverage,
+    write_calibration,
+)
+from evaluation.kinds import read_label_map
 from evaluation.provenance import command_line
+from evaluation.publishable import publishable, publishable_table, suggestion
 from evaluation.scoring import expected_calibration_error
 
 OUT_OF_FOLD = "out of fold"
@@ -31,17 +43,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = build_parser()
     options = parser.parse_args(argv)
     with one_line_errors(parser):
-        check_share("--target_precision", options.target_precision)
-        check_share("--coverage", options.coverage)
+        check_options(options)
         classifier = Classifier.load(options.model, precision="fp32", calibrated=False)
-        images, centers = held_out_outputs(classifier, options.dataset, options.oof)
-        fitted, detector = fit_calibration(
-            classifier.taxonomy, images, centers, options.target_precision, options.coverage
-        )
+        label_map = read_label_map(options.label_map)
+        held_out = held_out_outputs(classifier, options.dataset, label_map, options.others, options.oof)
+        fitted, detector = fit_calibration(classifier.taxonomy, held_out, options.target_precision, options.coverage)
         content = {
             **fitted,
-            "dataset": Path(options.dataset).name,
-            "fingerprint": dataset_fingerprint(options.dataset),
+            "dataset": ", ".join(held_out.kinds),
+            "fingerprint": ", ".join(map(dataset_fingerprint, options.dataset)),
             "split": OUT_OF_FOLD if options.oof else SPLIT,
             "model_sha256": model_hash(options.model / MODEL_FILE),
             "command": command_line("calibrate.py", argv),
@@ -49,37 +59,103 @@ def main(argv: list[str] | None = None) -> None:
         }
         write_calibration(options.model, content, detector)
     print(f"{options.model / CALIBRATION_FILE}: temperature {content['temperature']:.3f}")
-    print_report(content, classifier, images)
+    print("\n".join(report(content, held_out, options.coverage)))
+    print("\n".join(what_to_publish(classifier.taxonomy, held_out, options.error_budget)))
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="calibrate.py", description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, type=Path, help="model folder with model.onnx")
-    parser.add_argument("--dataset", required=True, help="the prepared dataset that the model learned")
+    parser.add_argument(
+        "--dataset", required=True, action="append", help="prepared dataset; give it again for each kind of image"
+    )
+    parser.add_argument(
+        "--label_map", type=Path, metavar="FILE", help="JSON that says what classes of other names mean to the model"
+    )
+    parser.add_argument(
+        "--others", type=Path, nargs="+", default=[], metavar="DIR", help="images of things to be called unknown"
+    )
     parser.add_argument(
         "--target_precision", type=float, default=0.99, help="share of ok answers to be right (default: %(default)s)"
     )
+    parser.add_argument(
+        "--error_budget", type=float, default=0.01,
+        help="share of all images that may be published wrong, for the suggestion (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--oof", type=Path, metavar="FILE", help="oof.parquet of train.py --folds, of the same recipe")
     parser.add_argument("--coverage", type=float, help="also fit sets of labels that hold the true one this often")
     add_version(parser)
     return parser
 
 
-def check_share(option: str, value: float | None) -> None:
-    if value is not None and not 0.5 <= value < 1:
-        raise UserError(f"{option} {value} must be at least 0.5 and below 1, such as 0.99")
+def check_options(options: argparse.Namespace) -> None:
+    for option in ("target_precision", "coverage"):
+        value = getattr(options, option)
+        if value is not None and not 0.5 <= value < 1:
+            raise UserError(f"--{option} {value} must be at least 0.5 and below 1, such as 0.99")
+    if not 0 < options.error_budget < 0.5:
+        raise UserError(f"--error_budget {options.error_budget} must be above 0 and below 0.5, such as 0.01")
+    if options.oof and (len(options.dataset) > 1 or options.others):
+        raise UserError("--oof goes with one --dataset and no --others: it holds answers about that one only")
 
 
-def print_report(content: dict, uncalibrated: Classifier, images: SplitOutputs) -> None:
-    before, after = (
-        expected_calibration_error(uncalibrated.probabilities(images.logits / temperature), images.truth)
-        for temperature in (1.0, content["temperature"])
-    )
-    print(f"  expected calibration error {before:.3f} -> {after:.3f} on these {len(images.truth)} images")
+def report(content: dict, held_out: HeldOut, coverage: float | None) -> list[str]:
+    lines = []
+    for name, images in held_out.kinds.items():
+        if images.members is None:
+            before, after = (
+                expected_calibration_error(calibrated(images, temperature), images.truth)
+                for temperature in (1.0, content["temperature"])
+            )
+            error = f"expected calibration error {before:.3f} -> {after:.3f} on these"
+            lines.append(f"  {name}: {error} {len(images.truth)} images")
     for level, thresholds in content["thresholds"].items():
         never = sum(value is None for value in thresholds.values())
-        print(f"  {level}: {len(thresholds)} thresholds, {never} categories are never sure enough")
-    print(f"  unknown: {content['unknown']['method']}, AUROC {content['unknown']['held_out_auroc']} on held-out labels")
+        low, high = ("none" if end is None else f"{end:.3f}" for end in content["threshold_intervals"][level])
+        interval = f"one threshold for all would lie at {low} to {high} (90%)"
+        lines.append(f"  {level}: {len(thresholds)} thresholds, {never} categories are never sure enough; {interval}")
+    unknown = content["unknown"]
+    if "called_unknown" in unknown:
+        shares = ", ".join(
+            f"{name} {share:.1%}" for name, share in unknown["called_unknown"].items() if name != "auroc"
+        )
+        lines.append(f"  unknown: {unknown['method']}; called unknown among images that it did not learn: {shares}")
+    else:
+        lines.append(f"  unknown: {unknown['method']}, AUROC {unknown['held_out_auroc']} on held-out labels")
+    return [*lines, *warnings(held_out, coverage)]
+
+
+def warnings(held_out: HeldOut, coverage: float | None) -> list[str]:
+    """What little data keeps from being known, and what would help."""
+    rows, lines = len(held_out.pooled()[1]), []
+    if rows < FEW_ROWS:
+        lines.append(
+            f"  warning: {rows} images are few: the temperature does not sharpen, and high promises cannot be proven; "
+            f"from {FEW_ROWS} held-out images on they can, or give out-of-fold answers with --oof"
+        )
+    for name, images in held_out.kinds.items():
+        if rows >= FEW_ROWS > len(images.truth):
+            lines.append(f"  warning: {len(images.truth)} images of {name} are few: they can only raise thresholds")
+    if coverage is not None and rows < rows_for_coverage(coverage):
+        lines.append(
+            f"  warning: --coverage {coverage} takes {rows_for_coverage(coverage)} images, and these are {rows}: the "
+            "sets hold all labels"
+        )
+    return lines
+
+
+def what_to_publish(taxonomy: Taxonomy, held_out: HeldOut, error_budget: float) -> list[str]:
+    """The table of promises, and for each level the target that publishes most within the budget."""
+    rows = publishable(taxonomy, held_out)
+    if not rows:
+        return ["  what can be published is not known: two images at least, of different groups, are needed"]
+    lines = ["", "What can be published, by cross-fitting on these images, before unknown ones are taken out:", ""]
+    lines += [*publishable_table(rows), ""]
+    for level in taxonomy.levels:
+        target = suggestion(rows, level, error_budget)
+        advice = f"--target_precision {target:g} publishes most" if target else "nothing can be published"
+        lines.append(f"{level}: with at most {error_budget:.1%} of all images published wrong, {advice}")
+    return lines
 
 
 if __name__ == "__main__":

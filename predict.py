@@ -2,6 +2,8 @@
 
     python predict.py --image_path shirt.jpg
     python predict.py --image_path photos/ shop.zip @more.txt --output results.jsonl
+    python predict.py --screenshots --image_path pages/ --output products.csv
+    python predict.py --image_path catalogue.xlsx --image_root photos/ --output answers.xlsx
     python predict.py --image_path catalogue.parquet --output results.parquet --resume
     python predict.py --image_path test.csv --submission sample_submission.csv --output submission.csv
 
@@ -52,8 +54,13 @@ def main(argv: list[str] | None = None) -> int:
 def run(options: PredictOptions) -> Counter[str]:
     """Classify and write; returns the number of images by status."""
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # remarks on metadata that is not used
-    counts = to_file(options, options.output) if options.output else to_standard_output(options)
-    print_summary(sum((reader.left_out for reader in options.readers), Counter()), counts)
+    if options.screenshots:
+        from inference.screenshots import run as find_products
+
+        counts = find_products(options)
+    else:
+        counts = to_file(options, options.output) if options.output else to_standard_output(options)
+    print_summary(options.readers, counts)
     return counts
 
 
@@ -68,17 +75,24 @@ def to_standard_output(options: PredictOptions) -> Counter[str]:
 def to_file(options: PredictOptions, path: Path) -> Counter[str]:
     """Row by row into the journal, which survives an interruption, and from there into the file."""
     sample = read_sample(options)
+    counts: list[int] = []
+    images: Iterable[NamedImage] = chain.from_iterable(options.readers)
+    if options.keeps_columns:
+        from inference.table_output import counted as counted_by_reader
+        from inference.table_output import save_joined
+
+        images = counted_by_reader(options.readers, counts)
     with Journal(path.with_name(f"{path.name}.partial"), options.row_settings(), options.resume) as journal:
         try:
-            for name, prediction in classified(
-                options, journal.skip_done(chain.from_iterable(options.readers)), journal.done
-            ):
+            for name, prediction in classified(options, journal.skip_done(images), journal.done):
                 journal.append(name, prediction)
                 report_error(name, prediction, journal.counts)
         except KeyboardInterrupt:
             print(f"stopped after {journal.done:,} images; the same command with --resume goes on", file=sys.stderr)
             raise
-        if sample is None:
+        if options.keeps_columns:
+            save_joined(options.readers, counts, journal.rows(), path, options.format, options.top_k)
+        elif sample is None:
             save(journal.rows(), path, options.format, options.top_k)
         else:
             journal.counts["error"] = len(sample.save(journal.rows(), path))

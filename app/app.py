@@ -8,6 +8,7 @@ dataset. Leave it off on a public page.
 """
 
 import os
+import signal
 import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -22,11 +23,18 @@ if not __package__:  # run as a script, as on Spaces: this folder, whatever it i
     __package__ = "app"
 
 import gradio as gr
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
 
 from . import limits
 from .api.gradio_endpoints import add_endpoints
+from .decode_pool import DecodePool
 from .errors import OneLineParser, one_line_errors
+from .guard.bodies import LimitBodies
+from .guard.exposure import Browsers, DropForwarded, Exposure
+from .guard.stored import emptied, upload_folder
 from .pages.about import add_about
 from .pages.batch import add_batch
 from .pages.classify import add_classify
@@ -47,6 +55,7 @@ HEADER = """
 <rect x="9" y="19" width="6" height="7" rx="1" /><rect x="18" y="17" width="7" height="9" rx="1" /></svg>
 <div><h1>Snapshelf</h1><p>Product photos into catalogue categories</p></div></header>
 """
+EXIT_STOPPED = 143  # by SIGTERM
 OFF = ("", "0", "false", "no")
 ON = ("1", "true", "yes")
 
@@ -58,9 +67,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--host", default=None, help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=None, help="default: 7860 or the next free one")
     args = parser.parse_args(argv)
-    with one_line_errors(parser):
-        page = build_page(Service(), args.review, args.corrections)
-    page.launch(server_name=args.host, server_port=args.port, show_error=False, **launch_options())
+    with one_line_errors(parser), upload_folder() as folder:
+        service = Service(decode=DecodePool(limits.MAX_RUNNING).load)
+        page = build_page(service, args.review, args.corrections)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_STOPPED))  # so that the uploads are deleted
+        with emptied(folder):
+            page.launch(server_name=args.host, server_port=args.port, show_error=False, **launch_options())
     return 0
 
 
@@ -108,6 +120,13 @@ def example_images() -> tuple[list[Path], list[Path]]:
 
 
 def launch_options() -> dict[str, Any]:
+    """What the page needs from launch(), with the limits that surround it."""
+    exposure = Exposure(trusted_proxies=("*",) if os.environ.get("SPACE_ID") else ())  # Spaces have a proxy in front
+    around = [Middleware(DropForwarded, exposure), Middleware(Browsers, exposure), Middleware(LimitBodies)]
+    return {**page_settings(), "app_kwargs": {"middleware": around, "exception_handlers": HANDLERS}}
+
+
+def page_settings() -> dict[str, Any]:
     """What the page needs from launch() and mount_gradio_app() alike."""
     return {
         **page_options(),
@@ -120,9 +139,21 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def mount_page(app: FastAPI, service: Service, path: str = "/") -> FastAPI:
-    """Put the page into a FastAPI application; returns it."""
-    return gr.mount_gradio_app(app, build_page(service), path, show_error=False, **launch_options())
+def mount_page(app: FastAPI, service: Service, path: str = "/", root_path: str = "") -> FastAPI:
+    """Put the page into a FastAPI application; returns it. root_path: what a reverse proxy puts before `path`."""
+    handlers = {"exception_handlers": HANDLERS}
+    settings = {"root_path": root_path, "show_error": False, "app_kwargs": handlers, **page_settings()}
+    return gr.mount_gradio_app(app, build_page(service), path, **settings)
+
+
+async def refuse_invalid(_: Request, error: Exception) -> JSONResponse:
+    """What is wrong, without repeating what was sent."""
+    details = error.errors() if isinstance(error, RequestValidationError) else []
+    reasons = [f"{'.'.join(map(str, detail['loc'][1:]))}: {detail['msg']}"[:200] for detail in details[:5]]
+    return JSONResponse({"detail": "; ".join(reasons)}, 422)
+
+
+HANDLERS = {RequestValidationError: refuse_invalid}
 
 
 if __name__ == "__main__":

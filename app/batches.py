@@ -1,17 +1,23 @@
 """The images of a batch: uploaded files as they are, or out of zip archives, counted before any is opened."""
 
+import shutil
+import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from math import inf
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from . import limits
 from .images import ImageError
 from .limits import RequestError, TooLargeError, UnreadableError
-from .zip_archive import ORDINARY_COMPRESSIONS, Member, ZipArchive, ZipError, directory_bytes, is_link, is_zip
+from .system_files import is_below_left_behind
+from .zip_archive import ORDINARY_COMPRESSIONS, Member, ZipArchive, ZipError, ZipLimitError, is_link, is_zip
 
 MAX_DIRECTORY_BYTES = 2 * 2**20  # a zip's list of files is read whole; a hostile one holds millions
-JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
+MAX_ENTRIES = 10_000  # with folders and what is passed over
 
-File = tuple[str, Path]  # the name that the user knows, and where the file lies
+File = tuple[str, Path | BinaryIO]  # the name that the user knows, and where the file lies, or its open file
 Image = tuple[str, Path | bytes | ImageError]
 
 
@@ -22,7 +28,7 @@ class Batch:
         """Raises RequestError where there is nothing to classify, or more than one batch may have."""
         if not files:
             raise RequestError("Choose some images or a zip first.")
-        self.files = [(name, path, open_archive(path) if is_zip(path) else None) for name, path in files]
+        self.files = [(name, file, open_archive(file) if is_zip(file) else None) for name, file in files]
         self.count = sum(len(members(archive)) if archive else 1 for _, _, archive in self.files)
         if not self.count:
             raise RequestError("This zip contains no files.")
@@ -31,7 +37,7 @@ class Batch:
                 f"These are {self.count:,} files; one batch may have {limits.MAX_BATCH_FILES:,}. "
                 "Please split them into several batches."
             )
-        num_bytes = sum(unpacked_bytes(path, archive) for _, path, archive in self.files)
+        num_bytes = sum(unpacked_bytes(file, archive) for _, file, archive in self.files)
         if num_bytes > limits.MAX_BATCH_BYTES:
             raise TooLargeError(
                 f"These files have {limits.megabytes(num_bytes)} together; one batch may have "
@@ -39,41 +45,51 @@ class Batch:
             )
 
     def __iter__(self) -> Iterator[Image]:
-        for name, path, archive in self.files:
+        return self.images()
+
+    def images(self, end: float = inf) -> Iterator[Image]:
+        """end: on the clock of time.monotonic(); no member of an archive is unpacked after it."""
+        for name, file, archive in self.files:
             if archive is None:
-                yield name, path
+                yield name, file if isinstance(file, Path) else file.read()
                 continue
             with archive:
-                yield from ((member.filename, read_member(archive, member)) for member in members(archive))
+                for member in members(archive):
+                    late = time.monotonic() > end
+                    yield member.filename, ImageError(limits.out_of_time()) if late else read_member(archive, member)
 
 
-def open_archive(path: Path) -> ZipArchive:
+def open_archive(file: Path | BinaryIO) -> ZipArchive:
     """Raises RequestError for a damaged archive and for one with a huge list of files."""
-    num_bytes = directory_bytes(path)
-    if num_bytes is None:
-        raise TooLargeError("This zip is in the format for huge archives (zip64). Please split it into smaller ones.")
-    if num_bytes > MAX_DIRECTORY_BYTES:
-        raise TooLargeError(f"This zip contains too many files; one batch may have {limits.MAX_BATCH_FILES:,}.")
     try:
-        return ZipArchive(path.open("rb"), ORDINARY_COMPRESSIONS)
+        opened = file.open("rb") if isinstance(file, Path) else copied(file)
+        return ZipArchive(opened, ORDINARY_COMPRESSIONS, MAX_DIRECTORY_BYTES, MAX_ENTRIES)
+    except ZipLimitError:
+        raise TooLargeError(
+            f"This zip contains too many files; one batch may have {limits.MAX_BATCH_FILES:,}."
+        ) from None
     except (ZipError, OSError):
         raise UnreadableError("This zip is damaged. Please create and upload it again.") from None
 
 
+def copied(file: BinaryIO) -> BinaryIO:
+    """A nameless file of its own: those of one form share theirs, and an archive is read back and forth."""
+    copy = TemporaryFile()  # noqa: SIM115  closed with its archive
+    shutil.copyfileobj(file, copy)
+    file.seek(0)
+    return copy
+
+
 def members(archive: ZipArchive) -> list[Member]:
     """The files in it, without links and what operating systems leave behind."""
-    return [
-        member
-        for member in archive.members
-        if not is_link(member)
-        and not JUNK.intersection(PurePosixPath(member.filename).parts)
-        and not PurePosixPath(member.filename).name.startswith("._")
-    ]
+    return [member for member in archive.members if not is_link(member) and not is_below_left_behind(member.filename)]
 
 
-def unpacked_bytes(path: Path, archive: ZipArchive | None) -> int:
-    """By the archive's own list, which zipfile never exceeds when it unpacks."""
-    return sum(member.file_size for member in members(archive)) if archive else path.stat().st_size
+def unpacked_bytes(file: Path | BinaryIO, archive: ZipArchive | None) -> int:
+    """By the archive's own list, which zipfile never exceeds when it unpacks; an open file was counted on arrival."""
+    if archive:
+        return sum(member.file_size for member in members(archive))
+    return file.stat().st_size if isinstance(file, Path) else 0
 
 
 def read_member(archive: ZipArchive, member: Member) -> bytes | ImageError:

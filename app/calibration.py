@@ -1,6 +1,7 @@
 """How far a model can be trusted: calibration.json beside it, written by calibrate.py and applied here; NumPy only.
 
-    calibration = Calibration.load(Path("app/models/fashion"), labels, taxonomy)
+    calibration = Calibration.load(Path("app/models/fashion"), levels, paths)
+    decision = decide(calibration, taxonomy, probabilities, unknown_score)     # what may be published, and how deep
 
 The file holds a temperature for the softmax (Guo et al. 2017); for each category of each taxonomy level the least
 confidence at which answers reach the target precision (null if none does); how to tell out-of-distribution images; and
@@ -8,20 +9,25 @@ the quantile for prediction sets (Romano et al. 2020).
 """
 
 import hashlib
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .errors import UserError
+from .errors import UserError, one_line
+from .model_json import is_number, read_json, shown
+
+if TYPE_CHECKING:
+    from .model_files import Taxonomy
 
 CALIBRATION_FILE = "calibration.json"
 CENTERS_FILE = "unknown_centres.npy"
 VERSION = 1
-UNKNOWN_METHODS = ("energy", "centres")
+UNKNOWN_METHODS = ("energy", "centres", "head")
+HEAD_EXTRAS = 3  # what a head reads after the embedding: energy, largest logit, length of the embedding
 
 
 class CalibrationError(UserError):
@@ -32,11 +38,13 @@ class CalibrationError(UserError):
 class UnknownDetector:
     """Scores how little an image looks like what the model was trained on.
 
-    method: "energy" (Liu et al. 2020: minus the log of the sum of the exponentials of the logits) or "centres" (the
-        same plus `weight` times the cosine distance of the embedding to the nearest of `centers`).
+    method: "energy" (Liu et al. 2020: minus the log of the sum of the exponentials of the logits), "centres" (the
+        same plus `weight` times the cosine distance of the embedding to the nearest of `centers`) or "head" (a
+        logistic regression between known images and others, after Hendrycks et al. 2019, "Outlier exposure").
     threshold: the lowest score that means unknown. A logistic function around `middle` with the scale `width` maps the
         raw value to a score in [0, 1].
-    centers: (centers, dim) float32 of length 1; None for "energy".
+    centers: (centers, dim) float32 of length 1; None for the other methods.
+    head: (dim + HEAD_EXTRAS,) float64, the weights of `head_inputs`; None for the other methods.
     """
 
     method: str
@@ -45,13 +53,25 @@ class UnknownDetector:
     width: float
     weight: float = 0.0
     centers: np.ndarray | None = None
+    head: np.ndarray | None = None
+
+    @property
+    def embedding_size(self) -> int | None:
+        """The length of the embeddings that it reads; None if it reads the logits alone."""
+        if self.head is not None:
+            return len(self.head) - HEAD_EXTRAS
+        return None if self.centers is None else self.centers.shape[1]
 
     def scores(self, logits: np.ndarray, embeddings: np.ndarray | None) -> np.ndarray:
         """(rows,) float64 in [0, 1]. logits: (rows, labels) float32; embeddings: (rows, dim) of any length."""
-        raw = energy(logits)
-        if self.centers is not None:
+        if self.head is not None:
             assert embeddings is not None  # model_files.py checks that the graph has them
-            raw = raw + self.weight * center_distance(embeddings, self.centers)
+            raw = head_inputs(logits, embeddings) @ self.head
+        elif self.centers is not None:
+            assert embeddings is not None
+            raw = energy(logits) + self.weight * center_distance(embeddings, self.centers)
+        else:
+            raw = energy(logits)
         return 1 / (1 + np.exp(np.clip((self.middle - raw) / self.width, -60, 60)))
 
 
@@ -73,7 +93,7 @@ class Calibration:
 
     @classmethod
     def load(cls, folder: Path, levels: Sequence[str], paths: Sequence[Sequence[str]]) -> "Calibration | None":
-        """The folder's calibration, None if it has none. Raises CalibrationError.
+        """The folder's calibration, None if it has none or that of another model. Raises CalibrationError.
 
         levels: the names of the taxonomy's levels. paths: each label's path through them.
         """
@@ -83,8 +103,14 @@ class Calibration:
         content = read_json(path, CalibrationError)
         try:
             if content["version"] != VERSION:
-                raise CalibrationError(f"version {content['version']!r} is not {VERSION}")
-            _check_model(content, folder)
+                raise CalibrationError(f"version {shown(content['version'])} is not {VERSION}")
+            if _is_of_other_model(content, folder):
+                print(
+                    f"{path} was made for another model.onnx than the one beside it: it is not used; run calibrate.py "
+                    "on this model again",
+                    file=sys.stderr,
+                )
+                return None
             conformal = content.get("conformal")
             return cls(
                 temperature=_positive(content["temperature"], "temperature"),
@@ -97,7 +123,7 @@ class Calibration:
         except CalibrationError as error:
             raise CalibrationError(f"{path}: {error}; run calibrate.py on this model again, or delete it") from None
         except (KeyError, TypeError, AttributeError) as error:
-            problem = f"{type(error).__name__}: {error}"
+            problem = f"{type(error).__name__}: {one_line(error)}"
             raise CalibrationError(f"{path} is not what calibrate.py writes ({problem})") from None
 
     def prediction_set(self, probabilities: np.ndarray) -> np.ndarray:
@@ -107,8 +133,48 @@ class Calibration:
         probabilities above it does not exceed the quantile, so the best label always is. probabilities: (labels,).
         """
         order = np.argsort(-probabilities, kind="stable")
+        if self.prediction_set_quantile is not None and self.prediction_set_quantile >= 1:
+            return order  # rounding must not leave a label out
         before = np.cumsum(probabilities[order]) - probabilities[order]
         return order[before <= self.prediction_set_quantile]
+
+
+class Decision(NamedTuple):
+    """status: as in Prediction. path: the deepest category that is certain enough, from the broadest level down, empty
+    where none is. confidences: for each level of `path`."""
+
+    status: str
+    path: list[str]
+    confidences: list[float]
+
+
+def decide(
+    calibration: Calibration | None, taxonomy: "Taxonomy", probabilities: np.ndarray, unknown_score: float | None
+) -> Decision:
+    """What may be published of an answer. Nothing is "ok" without a calibration: nobody knows how often it is right.
+
+    probabilities: (labels,) float64, calibrated.
+    """
+    if calibration is None:
+        return Decision("review", [], [])
+    detector = calibration.unknown
+    if detector and unknown_score is not None and unknown_score >= detector.threshold:
+        return Decision("unknown", [], [])
+    deepest = len(taxonomy.levels) - 1
+    for level in reversed(range(deepest + 1)):
+        label_id, confidence = taxonomy.best(probabilities, level)
+        threshold = calibration.thresholds[level][taxonomy.paths[label_id][level]]
+        if threshold is not None and confidence >= threshold:
+            confidences = taxonomy.path_confidences(probabilities, label_id)[: level + 1]
+            return Decision("ok" if level == deepest else "review", taxonomy.paths[label_id][: level + 1], confidences)
+    return Decision("review", [], [])
+
+
+def head_inputs(logits: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+    """(rows, dim + HEAD_EXTRAS) float64: the embedding at length 1, the energy, the largest logit, its length."""
+    embeddings = embeddings.astype(np.float64)
+    length = np.linalg.norm(embeddings, axis=1)
+    return np.column_stack([normalized(embeddings), energy(logits), logits.max(axis=1), length])
 
 
 def energy(logits: np.ndarray) -> np.ndarray:
@@ -135,21 +201,9 @@ def model_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_json(path: Path, error_type: type[UserError]) -> dict[str, Any]:
-    """The JSON object in a file of a model folder. Raises error_type with one line that names the file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise error_type(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise error_type(f"{path} must hold a JSON object, not a {type(content).__name__}")
-    return content
-
-
-def _check_model(content: Mapping[str, Any], folder: Path) -> None:
+def _is_of_other_model(content: Mapping[str, Any], folder: Path) -> bool:
     expected_hash = content.get("model_sha256")
-    if expected_hash is not None and expected_hash != model_hash(folder / "model.onnx"):
-        raise CalibrationError("it was made for another model.onnx than the one beside it")
+    return expected_hash is not None and expected_hash != model_hash(folder / "model.onnx")
 
 
 def _thresholds(
@@ -164,7 +218,7 @@ def _thresholds(
             raise CalibrationError(f"it has no threshold for {len(missing)} of {level}: {', '.join(missing[:5])}")
         for category, confidence in thresholds[level].items():
             if confidence is not None:
-                _share(confidence, f"the threshold of {category}")
+                _share(confidence, f"the threshold of {shown(category)}")
     return [dict(thresholds[level]) for level in levels]
 
 
@@ -172,35 +226,53 @@ def _detector(unknown: Mapping[str, Any] | None, folder: Path) -> UnknownDetecto
     if unknown is None:
         return None
     if unknown["method"] not in UNKNOWN_METHODS:
-        raise CalibrationError(f"the unknown method {unknown['method']!r} is not one of {', '.join(UNKNOWN_METHODS)}")
+        raise CalibrationError(
+            f"the unknown method {shown(unknown['method'])} is not one of {', '.join(UNKNOWN_METHODS)}"
+        )
     with_centers = unknown["method"] == "centres"
     return UnknownDetector(
         method=unknown["method"],
-        threshold=float(unknown["threshold"]),
-        middle=float(unknown["middle"]),
+        threshold=_number(unknown["threshold"], "the unknown threshold"),
+        middle=_number(unknown["middle"], "middle"),
         width=_positive(unknown["width"], "width"),
-        weight=float(unknown["weight"]) if with_centers else 0.0,
+        weight=_number(unknown["weight"], "weight") if with_centers else 0.0,
         centers=_read_centers(folder / CENTERS_FILE) if with_centers else None,
+        head=_head(unknown["head"]) if unknown["method"] == "head" else None,
     )
+
+
+def _head(weights: object) -> np.ndarray:
+    if not isinstance(weights, list) or len(weights) <= HEAD_EXTRAS or not all(map(is_number, weights)):
+        raise CalibrationError(f"the unknown head must be a list of more than {HEAD_EXTRAS} numbers")
+    return np.array(weights, dtype=np.float64)
 
 
 def _read_centers(path: Path) -> np.ndarray:
     try:
-        centers = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise CalibrationError(f"{path.name} cannot be read ({error})") from None
-    if centers.ndim != 2 or centers.dtype.kind != "f" or not np.isfinite(centers).all():
+        # Mapped, the file must be as large as its header says; otherwise a header of 100 GB takes 100 GB.
+        centers = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, OverflowError, EOFError) as error:
+        raise CalibrationError(f"{path.name} cannot be read ({one_line(error)})") from None
+    if not isinstance(centers, np.ndarray):
+        raise CalibrationError(f"{path.name} must hold one table, not an archive")
+    if centers.ndim != 2 or not centers.size or centers.dtype.kind != "f" or not np.isfinite(centers).all():
         raise CalibrationError(f"{path.name} must hold a table of finite numbers, not {centers.dtype} {centers.shape}")
     return normalized(centers.astype(np.float32))
 
 
 def _positive(value: float, name: str) -> float:
-    if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise CalibrationError(f"{name} is {value!r}; it must be a number above 0")
+    if not is_number(value) or value <= 0:
+        raise CalibrationError(f"{name} is {shown(value)}; it must be a number above 0")
     return float(value)
 
 
 def _share(value: float, name: str) -> float:
-    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise CalibrationError(f"{name} is {value!r}; it must be a number from 0 to 1")
+    if not is_number(value) or not 0 <= value <= 1:
+        raise CalibrationError(f"{name} is {shown(value)}; it must be a number from 0 to 1")
+    return float(value)
+
+
+def _number(value: float, name: str) -> float:
+    if not is_number(value):
+        raise CalibrationError(f"{name} is {shown(value)}; it must be a number")
     return float(value)

@@ -28,7 +28,7 @@ from typing import TypeVar
 import numpy as np
 import onnxruntime
 
-from .calibration import normalized
+from .calibration import decide, normalized
 from .images import ErrorKind, ImageError, ImageSource, load_image, preprocess, resize
 from .model_files import ModelError, ModelFiles
 from .prediction import Prediction, ScoredLabel
@@ -183,9 +183,13 @@ class Classifier:
     def scores(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Calibrated probabilities (batch, labels) float64 and unknown scores (batch,), None without calibration."""
         detector = self.calibration.unknown if self.calibration else None
-        reads_embeddings = detector is not None and detector.centers is not None
+        reads_embeddings = detector is not None and detector.embedding_size is not None
         logits, *rest = self.run(pixels, ["logits", "embeddings"] if reads_embeddings else ["logits"])
         return self.probabilities(logits), detector.scores(logits, rest[0] if rest else None) if detector else None
+
+    def predict_pixels(self, pixels: np.ndarray, top_k: int = 5) -> list[Prediction]:
+        """What to say about images that `read` has read: (images, 3, height, width) float32."""
+        return [self.prediction(scores, top_k) for scores in self._score_views(pixels, 1)]
 
     def prediction(self, scores: Scores, top_k: int = 5) -> Prediction:
         """What to say about an image with these scores."""
@@ -194,38 +198,22 @@ class Classifier:
             return Prediction("error", error=scores.error, error_kind=scores.error_kind)
         best = np.argsort(-probabilities, kind="stable")[:top_k]
         top = [ScoredLabel(self.labels[i], float(probabilities[i])) for i in best]
-        status, depth, label_id = self._decide(probabilities, unknown_score)
-        path = self.taxonomy.paths[label_id][:depth]
-        confidences = self.taxonomy.path_confidences(probabilities, label_id)[:depth]
-        label: str | None
-        if depth == len(self.taxonomy.levels):
-            label, confidence = self.labels[label_id], float(probabilities[label_id])
-        else:
-            label, confidence = (path[-1], confidences[-1]) if path else (None, top[0].confidence)
+        label_id = int(best[0])
+        status, published_path, published_confidences = decide(
+            self.calibration, self.taxonomy, probabilities, unknown_score
+        )
         return Prediction(
             status=status,
-            label=label,
-            confidence=confidence,
-            category_path=path,
-            path_confidences=confidences,
+            label=top[0].label,
+            confidence=top[0].confidence,
+            category_path=self.taxonomy.paths[label_id],
+            path_confidences=self.taxonomy.path_confidences(probabilities, label_id),
+            published_path=published_path,
+            published_confidences=published_confidences,
             top_k=top,
             unknown_score=unknown_score,
             prediction_set=self._prediction_set(probabilities),
         )
-
-    def _decide(self, probabilities: np.ndarray, unknown_score: float | None) -> tuple[str, int, int]:
-        """The status, how many levels of the path are certain enough, and the id of the label whose path it is."""
-        levels, calibration = len(self.taxonomy.levels), self.calibration
-        if calibration is None:
-            return "ok", levels, int(probabilities.argmax())
-        if calibration.unknown and unknown_score is not None and unknown_score >= calibration.unknown.threshold:
-            return "unknown", 0, int(probabilities.argmax())
-        for level in reversed(range(levels)):
-            label_id, confidence = self.taxonomy.best(probabilities, level)
-            threshold = calibration.thresholds[level][self.taxonomy.paths[label_id][level]]
-            if threshold is not None and confidence >= threshold:
-                return "ok" if level == levels - 1 else "review", level + 1, label_id
-        return "review", 0, int(probabilities.argmax())
 
     def _prediction_set(self, probabilities: np.ndarray) -> list[str]:
         if self.calibration is None or self.calibration.prediction_set_quantile is None:

@@ -3,10 +3,10 @@
     heat = heat_map(classifier, "shirt.jpg")                # (height, width) float32 in [0, 1], as the model sees it
     overlay("shirt.jpg", heat).save("why.png")              # the image with the heat on it
 
-If the graph has the output `class_maps`, the last layer applied at each place of the last feature map, this is class
-activation mapping (Zhou et al. 2016, https://arxiv.org/abs/1512.04150), for a ViT the share of each patch. The map is
-coarse, 4x4 for a MobileNetV2 at 128 px, so it is averaged over shifts of the image. Other graphs are explained by
-occlusion (Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901).
+A patch in the color of the image's edge hides one place after the other; where that changes the label's probability
+most, the heat is (occlusion, Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901). Class activation maps are faster
+but do not say where a thing is: a cell of them sees most of the image, lies half a cell off its center where strided
+layers pad on one side only, and answers to the padding (benchmarks/heat_map.py measures both).
 """
 
 from typing import TypeVar
@@ -18,9 +18,8 @@ from .classifier import Classifier
 from .errors import UserError
 from .images import ImageSource, load_image
 
-SHIFTS = 4  # along each side; the steps between them divide one cell of the class map
-OCCLUSION_STEPS = 10  # places of the gray patch along each side
-OCCLUSION_SIZE = 0.25  # side of the patch as a share of the image's
+OCCLUSION_STEPS = 13  # places of the patch along each side
+OCCLUSION_SIZE = 0.15  # side of the patch as a share of the image's
 BATCH_SIZE = 16
 OVERLAY_SIDE = 512  # the longest side of an overlay, at most
 # Heat from none to most: how it is drawn, in RGB, and how much of the image it covers.
@@ -42,8 +41,7 @@ def heat_map(classifier: Classifier, image: ImageSource, label: str | None = Non
     pixels = classifier.read(image)
     logits = classifier.logits(pixels[None])[0]
     label_id = int(logits.argmax()) if label is None else classifier.labels.index(label)
-    explain = _from_class_maps if "class_maps" in classifier.outputs else _from_occlusion
-    evidence = explain(classifier, pixels, label_id)
+    evidence = _from_occlusion(classifier, pixels, label_id)
     lowest, highest = np.percentile(evidence, 5), evidence.max()
     return np.clip((evidence - lowest) / max(highest - lowest, 1e-6), 0, 1).astype(np.float32)
 
@@ -65,42 +63,42 @@ def overlay(image: ImageSource, heat: np.ndarray, padded: bool = True) -> Image.
     return Image.fromarray((pixels * (1 - cover) + colors * cover).clip(0, 255).astype(np.uint8))
 
 
-def _from_class_maps(classifier: Classifier, pixels: np.ndarray, label_id: int) -> np.ndarray:
-    """The label's class map minus the mean over the labels, averaged over shifts of the image, (height, width)."""
-    height, width = pixels.shape[1:]
-    rows, columns = classifier.class_maps(pixels[None]).shape[2:]
-    steps = np.arange(SHIFTS) - (SHIFTS - 1) / 2
-    offsets = [(round(y * height / rows / SHIFTS), round(x * width / columns / SHIFTS)) for y in steps for x in steps]
-    total = np.zeros((height, width), dtype=np.float32)
-    for batch in _batches(offsets):
-        maps = classifier.class_maps(np.stack([_shifted(pixels, y, x) for y, x in batch]))
-        evidence = maps[:, label_id] - maps.mean(axis=1)
-        for (y, x), shifted_map in zip(batch, evidence, strict=True):
-            total += _shifted(_resized(shifted_map, (width, height))[None], -y, -x)[0]
-    return total / len(offsets)
-
-
 def _from_occlusion(classifier: Classifier, pixels: np.ndarray, label_id: int) -> np.ndarray:
-    """How far the label's log-probability drops while a patch of mean color hides a place, (height, width)."""
+    """How far the label's log-probability moves while a patch hides a place, (height, width).
+
+    The patch has the color of the image's edge, so that hiding an empty background changes nothing, and it may hang
+    over the edge, so that corners are hidden as often as the middle.
+    """
     height, width = pixels.shape[1:]
     patch_height, patch_width = round(OCCLUSION_SIZE * height), round(OCCLUSION_SIZE * width)
     patches = [
-        (slice(round(y), round(y) + patch_height), slice(round(x), round(x) + patch_width))
-        for y in np.linspace(0, height - patch_height, OCCLUSION_STEPS)
-        for x in np.linspace(0, width - patch_width, OCCLUSION_STEPS)
+        (_inside(y, patch_height), _inside(x, patch_width))
+        for y in np.linspace(-patch_height / 2, height - patch_height / 2, OCCLUSION_STEPS)
+        for x in np.linspace(-patch_width / 2, width - patch_width / 2, OCCLUSION_STEPS)
     ]
-    mean_color = pixels.mean(axis=(1, 2))[:, None, None]
+    color = _edge_color(pixels)
     whole = _log_probability(classifier.logits(pixels[None]), label_id)[0]
     total, count = np.zeros((2, height, width), dtype=np.float32)
     for batch in _batches(patches):
         occluded = np.repeat(pixels[None], len(batch), axis=0)
         for image, (rows, columns) in zip(occluded, batch, strict=True):
-            image[:, rows, columns] = mean_color
-        drops = whole - _log_probability(classifier.logits(occluded), label_id)
-        for drop, patch in zip(drops, batch, strict=True):
-            total[patch] += drop
+            image[:, rows, columns] = color
+        changes = np.abs(whole - _log_probability(classifier.logits(occluded), label_id))
+        for change, patch in zip(changes, batch, strict=True):
+            total[patch] += change
             count[patch] += 1
-    return total / count
+    return total / np.maximum(count, 1)
+
+
+def _inside(start: float, length: int) -> slice:
+    """The part of a patch that lies in the image."""
+    return slice(max(0, round(start)), max(0, round(start) + length))
+
+
+def _edge_color(pixels: np.ndarray) -> np.ndarray:
+    """(3, 1, 1): the median color along the four sides."""
+    sides = [pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]]
+    return np.median(np.concatenate(sides, axis=1), axis=1)[:, None, None]
 
 
 def _batches(places: list[Place]) -> list[list[Place]]:
@@ -110,14 +108,6 @@ def _batches(places: list[Place]) -> list[list[Place]]:
 def _log_probability(logits: np.ndarray, label_id: int) -> np.ndarray:
     logits = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     return logits[:, label_id] - np.log(np.exp(logits).sum(axis=1))
-
-
-def _shifted(pixels: np.ndarray, down: int, right: int) -> np.ndarray:
-    """(channels, height, width) moved; the edge is repeated where nothing moves in."""
-    height, width = pixels.shape[1:]
-    rows = np.clip(np.arange(height) - down, 0, height - 1)
-    columns = np.clip(np.arange(width) - right, 0, width - 1)
-    return pixels[:, rows[:, None], columns]
 
 
 def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -4,7 +4,17 @@
     pixels = preprocess(image, config)     # (3, height, width) float32; config is preprocessor_config.json
 
 Training, prediction and data preparation all import this file, the only place where images are decoded, so an image
-reaches the model the same way in all of them. It needs only Pillow and NumPy.
+reaches the model the same way in all of them. It needs only Pillow and NumPy, and pi-heif for HEIC.
+
+Every file is read as a container first (app/containers), which drops what its pixels do not need and knows the limits.
+A file of up to 20 MB then takes at most 2 s of one core and 300 MB, or is refused with the reason. Each format may have
+
+    JPEG  200 megapixels, decoded at a fraction; in several scans as many as 180 MiB of coefficients hold
+    PNG, GIF, BMP, TIFF  50 megapixels, a TIFF 152 MiB of them uncompressed, a run-length coded BMP 2 megapixels
+    WebP, AVIF  17 megapixels
+    HEIC  25 megapixels
+
+and what is larger than MAX_FULL_PIXELS comes out reduced to that.
 """
 
 import io
@@ -14,63 +24,82 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from PIL import Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
-# Each plugin registers its format when imported. If one is missing, Image.open loads all 47 of them instead.
-from PIL import (
-    AvifImagePlugin,  # noqa: F401
-    BmpImagePlugin,  # noqa: F401
-    GifImagePlugin,  # noqa: F401
-    Image,
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
-    UnidentifiedImageError,
-    WebPImagePlugin,  # noqa: F401
-)
+from .colors import DRAFT_FACTOR as DRAFT_FACTOR
+from .colors import MAX_FULL_PIXELS as MAX_FULL_PIXELS
+from .colors import OURS
+from .colors import to_rgb as to_rgb
+from .containers import FORMATS as FORMATS
+from .containers import HEAD_BYTES as HEAD_BYTES
+from .containers import Container as Container
+from .containers import looks_like_image as looks_like_image
+from .containers import read_container
+from .containers.base import MAX_BYTES as MAX_BYTES
+from .containers.base import MAX_PIXELS as MAX_PIXELS
+from .containers.base import ORIENTATION_TAG, check_pixels, truncated
+from .containers.base import ErrorKind as ErrorKind
+from .containers.base import ImageError as ImageError
+from .errors import one_line
 
-from .errors import UserError, one_line
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG with further images behind the first
-HEIC_STARTS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1")  # what phones write; Pillow cannot read it
-HEAD_BYTES = 64  # from the start of a file, enough to tell what it is
-MAX_PIXELS = 8192 * 6144  # a 50-megapixel phone camera; 150 MB as RGB
+JPEG_FORMATS = ("JPEG", "MPO")  # Pillow calls an image that somebody else opened MPO if further ones lie behind it
 MAX_SQUARE_PIXELS = 4 * MAX_PIXELS  # what padding may make of an elongated image; 600 MB
-MAX_BYTES = 256 * 1024 * 1024
-DRAFT_FACTOR = 2  # large images may be decoded smaller, but never below twice the size the model reads
-JPEG_SCAN = b"\xff\xda"
-MAX_JPEG_SCANS = 100  # each one decodes the whole image again: 266 KB with 4,000 take 37 s; real ones have about 10
-ORIENTATION_TAG = 0x0112
-TRANSPOSE_FOR_ORIENTATION = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+JPEG_FRACTIONS = (1, 2, 4, 8)
+FILLER = bytes(range(1, 255)) * 200  # coded pixels that no image goes on with
+JPEG_END = b"\xff\xd9"
+NEEDS_PI_HEIF = "HEIC image, which needs the package pi-heif: pip install pi-heif, or convert the image to JPEG"
+MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}  # of a JPEG by its layers; Adobe inverts CMYK
 
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # for what others open in this process
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
-ErrorKind = Literal["unreadable", "not_an_image", "too_large"]
+
+class WalkedJpegFile(JpegImageFile):
+    """A JPEG whose container has been read: Pillow would go through its segments again, for longer than it decodes."""
+
+    def _open(self) -> None:
+        assert isinstance(self.fp, WalkedBytes)
+        container = self.fp.container
+        self._size = container.width, container.height
+        self._mode, raw_mode = MODES[container.layers]
+        self.layers, self.bits = container.layers, 8
+        self.layer, self.quantization, self.app, self.applist, self.icclist = [], {}, {}, [], []
+        self.tile = [ImageFile._Tile("jpeg", (0, 0, *self._size), 0, (raw_mode, ""))]
+
+
+class WalkedBytes(io.BytesIO):
+    """The bytes of a container for its decoder."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container.data)
+        self.container = container
+
+
+PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": WalkedJpegFile,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+    "TIFF": TiffImageFile,
+    "AVIF": AvifImageFile,
+}
+
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | Callable[[], bytes]
 
 
-class ImageError(UserError):
-    """An image that cannot be used. The message is one line with the reason, without the file's name."""
-
-    def __init__(self, message: str, kind: ErrorKind = "unreadable") -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
 def load_image(source: ImageSource, target_size: int | None = None) -> Image.Image:
-    """The first frame of an image as upright 8-bit RGB with transparency on white.
+    """The first frame of an image as upright 8-bit sRGB with transparency on white.
 
     source: a path, the bytes of a file, an open Pillow image, or a function that fetches the bytes when the image's
         turn has come. A file is known by its content, not by its name.
@@ -79,25 +108,29 @@ def load_image(source: ImageSource, target_size: int | None = None) -> Image.Ima
     Raises ImageError for every bad image: missing, empty, another kind of file, damaged, truncated, too large.
     """
     with open_checked(source) as image:
-        if target_size and image is not source and image.format in JPEG_FORMATS:
-            image.draft(None, (DRAFT_FACTOR * target_size,) * 2)
-        image.load()
-        return to_rgb(image, target_size)
+        if image is not source:
+            decode(image, target_size)
+        else:
+            image.load()
+        rgb = to_rgb(image, target_size)
+        if image is not source:
+            rgb.info = {}
+        return rgb
 
 
 @contextmanager
 def open_checked(source: ImageSource) -> Iterator[Image.Image]:
-    """An image of one of FORMATS within all limits, not decoded yet; what its decoder raises becomes an ImageError."""
+    """An image of one of ALL_FORMATS within all limits, not decoded yet; what its decoder raises becomes an ImageError.
+
+    Its info holds what to_rgb needs: orientation, icc_profile, bits.
+    """
     try:
         if isinstance(source, Image.Image):
-            _check_pixels(source)
+            check_pixels(*source.size)
             yield source
             return
-        source = source() if callable(source) else source
-        with _open(source) as image:
-            _check_pixels(image)
-            if image.format in JPEG_FORMATS:
-                _check_scans(source)
+        container = read_container(_read(source() if callable(source) else source))
+        with _open(container) as image:
             yield image
     except ImageError:
         raise
@@ -105,17 +138,22 @@ def open_checked(source: ImageSource) -> Iterator[Image.Image]:
         raise _image_error(error) from error
 
 
-def to_rgb(image: Image.Image, target_size: int | None = None) -> Image.Image:
-    """A decoded image as a person sees it: upright, 16 bits scaled to 8, transparency on white, in RGB.
+def decode(image: Image.Image, target_size: int | None = None) -> None:
+    """Decode what open_checked has opened: a JPEG at a fraction if target_size allows it or its size demands it."""
+    if isinstance(image, JpegImageFile):
+        if target_size:
+            image.draft(None, (DRAFT_FACTOR * target_size,) * 2)
+        elif image.width * image.height > MAX_FULL_PIXELS:
+            image.draft(None, (image.width // _fraction(image), image.height // _fraction(image)))
+    image.load()
+    if isinstance(image, WebPImageFile):
+        image._decoder = None  # it holds three copies of the image
 
-    target_size: as in load_image.
-    """
-    return _convert(_reduce(_upright(image), target_size))
 
-
-def looks_like_image(head: bytes) -> bool:
-    """Whether a file that begins with these bytes, 16 or more, claims to be of one of FORMATS."""
-    return any(accept and accept(head) for _, accept in (Image.OPEN[name] for name in FORMATS))
+def _fraction(image: Image.Image) -> int:
+    """The smallest one at which a JPEG has no more than MAX_FULL_PIXELS."""
+    sizes = (fraction for fraction in JPEG_FRACTIONS if image.width * image.height <= MAX_FULL_PIXELS * fraction**2)
+    return next(sizes, JPEG_FRACTIONS[-1])
 
 
 def pad_to_square(image: Image.Image) -> Image.Image:
@@ -129,7 +167,7 @@ def pad_to_square(image: Image.Image) -> Image.Image:
         return image
     side = max(width, height)
     if side * side > MAX_SQUARE_PIXELS:
-        raise ImageError(f"too elongated to be padded to a square ({width}x{height} pixels)")
+        raise ImageError(f"too elongated to be padded to a square ({width}x{height} pixels)", "too_large")
     square = Image.new("RGB", (side, side), _border_color(image))
     square.paste(image, ((side - width) // 2, (side - height) // 2))
     return square
@@ -192,42 +230,55 @@ def check_num_bytes(num_bytes: int) -> None:
         raise ImageError(f"too large ({num_bytes / 2**20:.0f} MiB, at most {MAX_BYTES / 2**20:.0f})", "too_large")
 
 
-def _open(source: str | os.PathLike[str] | bytes) -> Image.Image:
+def _read(source: str | os.PathLike[str] | bytes) -> bytes:
     if isinstance(source, bytes):
         check_num_bytes(len(source))
+        return source
+    check_file(source)
+    return Path(source).read_bytes()
+
+
+def _open(container: Container) -> Image.Image:
+    """A container as Pillow's image, with what to_rgb needs to know in its info."""
+    if container.format == "HEIC":
+        image = _open_heic(container)
     else:
-        check_file(source)
-    try:
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-    except UnidentifiedImageError:
-        head = _first_bytes(source)
-        if head[4:12] in HEIC_STARTS and b"avif" not in head:
-            raise ImageError("HEIC image: convert it to JPEG first", "not_an_image") from None
-        if looks_like_image(head):
+        try:
+            image = PLUGINS[container.format](WalkedBytes(container))
+        except SyntaxError:
             raise ImageError("damaged image (its header cannot be read)") from None
-        raise ImageError(f"not an image file ({', '.join(FORMATS)})", "not_an_image") from None
+        if container.format == "AVIF":  # its decoder tells the orientation in a block of EXIF that it makes itself
+            container.orientation = image.getexif().get(ORIENTATION_TAG, 1)
+            container.profile = image.info.get("icc_profile")
+        check_pixels(*image.size, max(MAX_PIXELS, container.width * container.height))
+    if not container.ends and container.format == "JPEG" and not _has_all_rows(container.data):
+        raise truncated()
+    image.info = {key: value for key, value in image.info.items() if key not in (*OURS, "exif", "xmp")}
+    ours = zip(OURS, (container.orientation, container.profile, container.bits), strict=True)
+    image.info |= {key: value for key, value in ours if value}
+    return image
 
 
-def _first_bytes(source: str | os.PathLike[str] | bytes) -> bytes:
-    if isinstance(source, bytes):
-        return source[:HEAD_BYTES]
-    with open(source, "rb") as file:
-        return file.read(HEAD_BYTES)
+def _open_heic(container: Container) -> Image.Image:
+    """Decoded already; turned already, too, because HEIC keeps the orientation beside its EXIF."""
+    try:
+        from pi_heif import open_heif
+    except ImportError:
+        raise ImageError(NEEDS_PI_HEIF, "not_an_image") from None
+    image: Image.Image = open_heif(io.BytesIO(container.data), convert_hdr_to_8bit=True).to_pillow()
+    image.format = "HEIC"
+    container.profile = image.info.get("icc_profile")
+    return image
 
 
-def _check_pixels(image: Image.Image) -> None:
-    if min(image.size) < 1:
-        raise ImageError(f"damaged image ({image.width}x{image.height} pixels)")
-    if image.width * image.height > MAX_PIXELS:  # Pillow's own check is a warning, which a caller may have silenced
-        limit = f"at most {MAX_PIXELS / 1e6:.0f} megapixels"
-        raise ImageError(f"too large ({image.width}x{image.height} pixels, {limit})", "too_large")
-
-
-def _check_scans(source: str | os.PathLike[str] | bytes) -> None:
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    if data.count(JPEG_SCAN) > MAX_JPEG_SCANS:
-        reason = f"a JPEG of more than {MAX_JPEG_SCANS} scans, which takes minutes to decode"
-        raise ImageError(f"too large ({reason})", "too_large")
+def _has_all_rows(data: bytes) -> bool:
+    """Whether a JPEG whose end marker was added lacks no pixels: whatever follows does not change the image then."""
+    images = []
+    for content in (data, data[: -len(JPEG_END)] + FILLER + JPEG_END):
+        with JpegImageFile(io.BytesIO(content)) as image:
+            decode(image)
+            images.append(image.tobytes())
+    return images[0] == images[1]
 
 
 def _image_error(error: Exception) -> ImageError:
@@ -239,64 +290,8 @@ def _image_error(error: Exception) -> ImageError:
     if isinstance(error, OSError) and error.strerror:
         return ImageError(f"cannot be read ({error.strerror})")
     if isinstance(error, EOFError) or "truncated" in str(error).lower():
-        return ImageError("truncated image (the file ends too early)")
+        return truncated()
     return ImageError(f"damaged image ({one_line(error)})")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation. Call it after load(), in which TIFF applies its own and drops the tag."""
-    try:
-        orientation = image.getexif().get(ORIENTATION_TAG)
-    except Exception:  # the pixels are fine: unreadable metadata is no reason to refuse them
-        return image
-    method = TRANSPOSE_FOR_ORIENTATION.get(orientation) if isinstance(orientation, int) else None
-    if method is None:
-        return image
-    upright = image.transpose(method)
-    upright.info = {key: image.info[key] for key in ("transparency",) if key in image.info}  # without the orientation
-    return upright
-
-
-def _reduce(image: Image.Image, target_size: int | None) -> Image.Image:
-    """Average whole blocks of pixels as long as each side stays at least DRAFT_FACTOR times target_size."""
-    if not target_size or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
-        return image
-    factor = min(image.size) // (DRAFT_FACTOR * target_size)
-    return image.reduce(factor) if factor > 1 else image
-
-
-def _convert(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _to_8_bit(image).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("LA") if image.mode == "La" else image  # Pillow has no La -> RGBA
-        image = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        return white
-    if image.mode == "LAB":
-        from PIL import ImageCms  # loads a library that almost no image needs
-
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.buildTransform(lab, srgb, "LAB", "RGB").apply(image)
-    return image.convert("RGB")
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit, 32-bit and float gray to 0..255; convert("RGB") would clip everything above 255 to white.
-
-    The range is the smallest of 0..1 (float only), 0..255 (not for 16-bit), 0..65535 and 0..maximum that fits.
-    """
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
-    largest = float(values.max())
-    ranges = (65535,) if image.mode.startswith("I;16") else (1, 255, 65535) if image.mode == "F" else (255, 65535)
-    top = next((top for top in ranges if largest <= top), largest)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        values[values == transparent] = top
-    return Image.fromarray(np.clip(values * (255 / top) + 0.5, 0, 255).astype(np.uint8))
 
 
 def _border_color(image: Image.Image) -> tuple[int, int, int]:

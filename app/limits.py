@@ -31,11 +31,28 @@ MAX_BATCH_FILES = _limit("MAX_BATCH_FILES", 200)
 MAX_BATCH_BYTES = _limit("MAX_BATCH_BYTES", 200 * 2**20)
 MAX_BATCH_SECONDS = _limit("MAX_BATCH_SECONDS", 60)
 MAX_PAGE_PIXELS = _limit("MAX_PAGE_PIXELS", 12_000_000)  # larger screenshots are shrunk before products are looked for
-MAX_TILES = _limit("MAX_TILES", 60)
+MAX_TILES = _limit("MAX_TILES", 400)  # on one screenshot, which is as many as app/tiles finds
 MAX_TOP_K = 20
 MAX_RUNNING = _limit("MAX_RUNNING", 2)  # requests processed at the same time
 MAX_WAITING = _limit("MAX_WAITING", 16)  # further requests that may wait for those
 MAX_WAIT_SECONDS = _limit("MAX_WAIT_SECONDS", 20)
+MAX_JSON_BYTES = _limit("MAX_JSON_BYTES", MAX_FILE_BYTES * 4 // 3 + 2**20)  # one image as a data-URL
+MAX_JSON_ITEMS = _limit("MAX_JSON_ITEMS", 50_000)  # brackets and commas: each costs up to 64 bytes once parsed
+MAX_JSON_DEPTH = _limit("MAX_JSON_DEPTH", 64)
+MAX_OTHER_BYTES = _limit("MAX_OTHER_BYTES", 2**16)  # the body of any other request
+MAX_MEMORY_BYTES = _limit("MAX_MEMORY_BYTES", 128 * 2**20)  # of JSON that is received, parsed or queued, in all
+MAX_RESULT_BYTES = _limit("MAX_RESULT_BYTES", 64 * 2**20)  # answers of the page that nobody has fetched yet, in all
+MAX_RESULTS = _limit("MAX_RESULTS", 64)  # the same for one session
+RESULT_SECONDS = _limit("RESULT_SECONDS", 300)  # how long they wait
+MAX_RECEIVING = _limit("MAX_RECEIVING", 128)  # forms that arrive at the same time
+MAX_RECEIVING_BYTES = _limit("MAX_RECEIVING_BYTES", 2**30)  # of these, on the disk
+MAX_STORED_BYTES = _limit("MAX_STORED_BYTES", 2**31)  # uploads to the page that wait on the disk, in all
+STORED_SECONDS = _limit("STORED_SECONDS", 3600)  # how long they wait
+MIN_BYTES_PER_SECOND = _limit("MIN_BYTES_PER_SECOND", 8 * 2**10)  # of a request's body, after SLOW_START_SECONDS
+SLOW_START_SECONDS = _limit("SLOW_START_SECONDS", 5)
+HEADER_SECONDS = _limit("HEADER_SECONDS", 10)  # until a connection has sent the head of a request
+MAX_CONNECTIONS = _limit("MAX_CONNECTIONS", 500)
+CLIENT_SHARE = 0.5  # of each of these totals, at most, for one address
 RETRY_AFTER_SECONDS = 5
 
 
@@ -66,6 +83,11 @@ class BusyError(RequestError):
 
     def __init__(self) -> None:
         super().__init__(f"Many people are using this page right now. Please try again in {self.retry_after} seconds.")
+
+
+def out_of_time() -> str:
+    """Why an image of a batch was left out."""
+    return f"left out: the time limit of a batch ({MAX_BATCH_SECONDS} s) was reached"
 
 
 def megabytes(num_bytes: int) -> str:

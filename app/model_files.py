@@ -1,15 +1,21 @@
 """Open a model folder and check that its parts fit together; onnxruntime and NumPy, no torch."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from .calibration import Calibration, CalibrationError, read_json
+from .calibration import Calibration, CalibrationError
 from .errors import UserError, one_line
+from .model_json import is_name, is_number, read_json, shown
+from .onnx_check import GraphError, check_graph, limited_memory
+from .parents import WEIGHTS_FILE, is_of_other_graph, is_of_other_weights
 
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
@@ -19,6 +25,7 @@ CARD_FILE = "README.md"
 PRECISIONS = ("auto", "fp32", "int8")
 DEVICES = ("cpu", "cuda")
 INT8_CPU_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}  # the instructions that make int8 faster than fp32
+MAX_SIDE = 4096  # pixels of a model's input; the largest in use read 1,024
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 
 
@@ -81,10 +88,11 @@ class ModelFiles:
         _check_preprocessor(preprocessor, folder / PREPROCESSOR_FILE)
         labels = _labels(config, folder / CONFIG_FILE)
         taxonomy = _taxonomy(config, labels, folder / CONFIG_FILE)
-        precision = _choose_precision(precision, folder, device)
-        graph = folder / (INT8_FILE if precision == "int8" else MODEL_FILE)
-        session = _open_session(graph, threads, device)
-        _check_session(session, preprocessor["size"], len(labels), graph)
+        asked, precision = precision, _choose_precision(precision, folder, device)
+        open_graph = partial(
+            _open_session, threads=threads, device=device, size=preprocessor["size"], num_labels=len(labels)
+        )
+        session, precision = _open_own_graph(folder, precision, asked == "int8", open_graph)
         card = folder / CARD_FILE
         return cls(
             name=folder.resolve().name,
@@ -125,19 +133,59 @@ def _providers(device: str) -> list[str]:
     return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
-def _open_session(path: Path, threads: int, device: str) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what matters arrives as an exception
+def _open_session(
+    path: Path, threads: int, device: str, size: dict[str, Any], num_labels: int
+) -> onnxruntime.InferenceSession:
+    """The session, after one run on a black image: some graphs only ask for all memory when they run."""
     providers = _providers(device)
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=providers)
+        check_graph(path)
+        with limited_memory(path) if device == "cpu" else nullcontext():  # CUDA reserves addresses by the terabyte
+            session = onnxruntime.InferenceSession(path, _session_options(threads), providers=providers)
+            _check_session(session, size, num_labels, path)
+            session.run(["logits"], {"pixel_values": np.zeros((1, 3, size["height"], size["width"]), np.float32)})
+    except GraphError as error:
+        raise ModelError(f"{path} {error}") from None
+    except ModelError:
+        raise
     except Exception as error:  # onnxruntime's exceptions have no public base class
         raise ModelError(f"{path} is not a usable ONNX model: {one_line(error)}") from None
     if session.get_providers()[0] != providers[0]:  # onnxruntime silently falls back to the CPU
         raise ModelError(f"device {device}: onnxruntime found no usable GPU (driver or CUDA libraries missing)")
     return session
+
+
+def _open_own_graph(
+    folder: Path, precision: str, required: bool, open_graph: Callable[[Path], onnxruntime.InferenceSession]
+) -> tuple[onnxruntime.InferenceSession, str]:
+    """The graph of this precision and the precision; an int8 graph of other weights is left aside, and that is said.
+
+    required: raise ModelError instead, because the user asked for int8.
+    """
+    if precision == "int8":
+        session = open_graph(folder / INT8_FILE)
+        if not is_of_other_graph(session, folder / MODEL_FILE):
+            return session, precision
+        problem = f"{folder / INT8_FILE} was not made from the {MODEL_FILE} beside it"
+        cure = f"make it again with: python export.py --model {folder} --int8 --dataset DATASET"
+        if required:
+            raise ModelError(f"{problem}; {cure}")
+        print(f"{problem}: it is not used; {cure}", file=sys.stderr)
+    session = open_graph(folder / MODEL_FILE)
+    if is_of_other_weights(session, folder):
+        raise ModelError(
+            f"{folder / MODEL_FILE} was made from other weights than the {WEIGHTS_FILE} beside it; "
+            f"make it again with: python export.py --model {folder} --dataset DATASET"
+        )
+    return session, "fp32"
+
+
+def _session_options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what matters arrives as an exception
+    return options
 
 
 def _check_folder(folder: Path) -> None:
@@ -157,18 +205,23 @@ def _check_folder(folder: Path) -> None:
 def _check_preprocessor(preprocessor: dict[str, Any], path: Path) -> None:
     size = preprocessor.get("size")
     sides = [size.get("height"), size.get("width")] if isinstance(size, dict) else []
-    if not sides or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise ModelError(f'{path}: size is {size!r}; it must be like {{"height": 224, "width": 224}}')
+    if not sides or not all(type(side) is int and 0 < side <= MAX_SIDE for side in sides):
+        raise ModelError(
+            f'{path}: size is {shown(size)}; it must be like {{"height": 224, "width": 224}}, at most {MAX_SIDE}'
+        )
     for key in ("image_mean", "image_std"):
         values = preprocessor.get(key)
-        if not (isinstance(values, list) and len(values) == 3 and all(isinstance(v, (int, float)) for v in values)):
-            raise ModelError(f"{path}: {key} is {values!r}; it must be three numbers")
-    if 0 in preprocessor["image_std"]:
+        if not (isinstance(values, list) and len(values) == 3 and all(map(is_number, values))):
+            raise ModelError(f"{path}: {key} is {shown(values)}; it must be three numbers")
+    if any(abs(value) < 1e-6 for value in preprocessor["image_std"]):  # pixels are divided by it
         raise ModelError(f"{path}: image_std is {preprocessor['image_std']}; it must not contain 0")
-    if not isinstance(preprocessor.get("rescale_factor", 1.0), (int, float)):
-        raise ModelError(f"{path}: rescale_factor is {preprocessor['rescale_factor']!r}; it must be a number")
-    if preprocessor.get("resample", 2) not in range(6):
-        raise ModelError(f"{path}: resample is {preprocessor['resample']!r}; it must be 2 (bilinear), 3 (bicubic) …")
+    if not is_number(preprocessor.get("rescale_factor", 1.0)):
+        raise ModelError(f"{path}: rescale_factor is {shown(preprocessor['rescale_factor'])}; it must be a number")
+    resample = preprocessor.get("resample", 2)
+    if type(resample) is not int or resample not in range(6):
+        raise ModelError(f"{path}: resample is {shown(resample)}; it must be 2 (bilinear), 3 (bicubic) …")
+    if not isinstance(pad := preprocessor.get("do_pad_to_square", False), bool):
+        raise ModelError(f"{path}: do_pad_to_square is {shown(pad)}; it must be true or false")
 
 
 def _labels(config: dict[str, Any], path: Path) -> list[str]:
@@ -176,23 +229,31 @@ def _labels(config: dict[str, Any], path: Path) -> list[str]:
     if not isinstance(id2label, dict) or not id2label:
         raise ModelError(f"{path} has no id2label, the names of the model's outputs")
     try:
-        return [str(id2label[str(i)]) for i in range(len(id2label))]
+        labels = [id2label[str(i)] for i in range(len(id2label))]
     except KeyError as error:
         raise ModelError(f"{path}: id2label must count from 0 to {len(id2label) - 1}; {error} is missing") from None
+    labels = [str(label) if type(label) is int else label for label in labels]
+    if wrong := [label for label in labels if not is_name(label)]:
+        raise ModelError(f"{path}: id2label has the label {shown(wrong[0])}; a label must be text in one line")
+    return labels
 
 
 def _taxonomy(config: dict[str, Any], labels: list[str], path: Path) -> Taxonomy:
     """Without a taxonomy the label's own name is its whole path."""
     if "taxonomy" not in config:
         return Taxonomy([[label] for label in labels])
-    try:
-        levels, paths = config["taxonomy"]["levels"], config["taxonomy"]["paths"]
-        wrong = [label for label in labels if label not in paths or len(paths[label]) != len(levels)]
-    except (KeyError, TypeError):
-        raise ModelError(f'{path}: taxonomy must be {{"levels": [names], "paths": {{label: [categories]}}}}') from None
+    taxonomy = config["taxonomy"] if isinstance(config["taxonomy"], dict) else {}
+    levels, paths = taxonomy.get("levels"), taxonomy.get("paths")
+    if not isinstance(levels, list) or not all(map(is_name, levels)) or not isinstance(paths, dict):
+        raise ModelError(f'{path}: taxonomy must be {{"levels": [names], "paths": {{label: [categories]}}}}')
+    wrong = [label for label in labels if not _is_path(paths.get(label), len(levels))]
     if wrong or not levels:
         raise ModelError(f"{path}: taxonomy has no path of {len(levels)} levels for {', '.join(wrong[:5])}")
     return Taxonomy([paths[label] for label in labels], levels)
+
+
+def _is_path(categories: object, num_levels: int) -> bool:
+    return isinstance(categories, list) and len(categories) == num_levels and all(map(is_name, categories))
 
 
 def _calibration(folder: Path, taxonomy: Taxonomy, session: onnxruntime.InferenceSession) -> Calibration | None:
@@ -200,9 +261,9 @@ def _calibration(folder: Path, taxonomy: Taxonomy, session: onnxruntime.Inferenc
         calibration = Calibration.load(folder, taxonomy.levels, taxonomy.paths)
     except CalibrationError as error:
         raise ModelError(str(error)) from None
-    if calibration and calibration.unknown and calibration.unknown.centers is not None:
+    expected_dim = calibration.unknown.embedding_size if calibration and calibration.unknown else None
+    if expected_dim is not None:
         dim = {node.name: node.shape[-1] for node in session.get_outputs()}.get("embeddings")
-        expected_dim = calibration.unknown.centers.shape[1]
         if dim != expected_dim:
             actual = "no embeddings" if dim is None else f"embeddings of {dim} numbers"
             raise ModelError(
@@ -218,8 +279,10 @@ def _check_session(session: onnxruntime.InferenceSession, size: dict[str, Any], 
     if list(inputs) != ["pixel_values"] or "logits" not in outputs:
         names = f"{', '.join(inputs)} -> {', '.join(outputs)}"
         raise ModelError(f"{path} computes {names}; it must compute pixel_values -> logits")
+    if len(inputs["pixel_values"]) != 4:
+        raise ModelError(f"{path} takes pixel_values of shape {inputs['pixel_values']}; it must be (batch, 3, h, w)")
     axes = [("batch", None), ("channels", 3), ("height", size["height"]), ("width", size["width"])]
-    for (axis, expected), actual in zip(axes, inputs["pixel_values"], strict=False):
+    for (axis, expected), actual in zip(axes, inputs["pixel_values"], strict=True):
         if isinstance(actual, int) and actual != expected:
             cure = "export it with a dynamic batch" if expected is None else f"{PREPROCESSOR_FILE} gives {expected}"
             raise ModelError(f"{path} takes a fixed {axis} of {actual}: {cure}")

@@ -13,26 +13,29 @@ At most MAX_RUNNING requests are processed at once and MAX_WAITING more wait; an
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from . import explain, limits
-from .classifier import Classifier
+from .classifier import BATCH_SIZE, Classifier
 from .images import ErrorKind, ImageError, ImageSource, load_image
 from .limits import BusyError, NotAnImageError, RequestError, TooLargeError, UnknownModelError, UnreadableError
 from .model_files import ModelError
 from .prediction import Prediction
-from .tiles import cut, find_products
+from .screenshots import PAGE_MODEL, Screenshot, read_page
 
 MODELS = Path(__file__).resolve().parent / "models"
 PREFERRED = "fashion"  # the model that answers where a caller names none
 TOP_K = 5
 DIGITS = 4  # of confidences: what a reader can use
+Decode = Callable[[ImageSource, int | None], Image.Image]  # the file, and about how large it has to be; or ImageError
 ERRORS: dict[ErrorKind, type[RequestError]] = {
     "not_an_image": NotAnImageError,
     "too_large": TooLargeError,
@@ -67,10 +70,9 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """The products of a screenshot. kind: "grid", "single" or "other" (no product image); page: RGB, upright."""
+    """The products of a screenshot."""
 
-    kind: str
-    page: Image.Image
+    screenshot: Screenshot
     products: list[Product]
     model: str
     seconds: float
@@ -78,9 +80,9 @@ class Products:
     def to_dict(self) -> dict[str, Any]:
         return {
             "model": self.model,
-            "kind": self.kind,
-            "width": self.page.width,
-            "height": self.page.height,
+            "kind": self.screenshot.kind,
+            "width": self.screenshot.width,
+            "height": self.screenshot.height,
             "products": [product.to_dict() for product in self.products],
             "milliseconds": round(1000 * self.seconds, 1),
         }
@@ -93,6 +95,7 @@ class ConcurrencyLimiter:
         self.places = threading.BoundedSemaphore(running + waiting)
         self.slots = threading.BoundedSemaphore(running)
         self.seconds = seconds
+        self.waiting = 0  # at this moment; a figure for operators, so it needs no lock
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -100,8 +103,12 @@ class ConcurrencyLimiter:
         if not self.places.acquire(blocking=False):
             raise BusyError
         try:
-            if not self.slots.acquire(timeout=self.seconds):
-                raise BusyError
+            self.waiting += 1
+            try:
+                if not self.slots.acquire(timeout=self.seconds):
+                    raise BusyError
+            finally:
+                self.waiting -= 1
             try:
                 yield
             finally:
@@ -113,14 +120,19 @@ class ConcurrencyLimiter:
 class Service:
     """The models of a folder and what can be done with them. Methods may be called from several threads at once."""
 
-    def __init__(self, models: Path = MODELS) -> None:
-        """Raises UserError where the folder holds no model; a broken model is noticed on first use."""
+    def __init__(self, models: Path = MODELS, decode: Decode = load_image) -> None:
+        """decode: how to read an image; a server gives DecodePool.load, so that a decoder's fault costs one image.
+
+        Raises UserError where the folder holds no model; a broken model is noticed on first use.
+        """
+        self.decode = decode
         limits.check_environment()
         self.folders = {path.parent.name: path.parent for path in sorted(models.glob("*/model.onnx"))}
         if not self.folders:
             raise ModelError(f"no model in {models}: each model is a folder there with a model.onnx")
         self.default = PREFERRED if PREFERRED in self.folders else next(iter(self.folders))
         self.limiter = ConcurrencyLimiter(limits.MAX_RUNNING, limits.MAX_WAITING, limits.MAX_WAIT_SECONDS)
+        self.observers: list[Callable[[str, Prediction], None]] = []  # are told the model and what it said
         self._loaded: dict[str, Classifier] = {}
         self._loading = threading.Lock()
 
@@ -128,6 +140,11 @@ class Service:
     def names(self) -> list[str]:
         """The models' names, the default one first."""
         return sorted(self.folders, key=lambda name: (name != self.default, name))
+
+    @property
+    def page_model(self) -> str:
+        """The model for screenshots where a caller names none."""
+        return PAGE_MODEL if PAGE_MODEL in self.folders else self.default
 
     def classifier(self, model: str | None = None) -> Classifier:
         """The model of this name, the default one for None or "". Raises UnknownModelError."""
@@ -148,23 +165,31 @@ class Service:
         with self.limiter():
             start = time.perf_counter()
             check_size(source)
-            prediction = classifier.predict([source], top_k)[0]
+            prediction = next(self._stream(classifier, [source], top_k, float("inf")))
             seconds = time.perf_counter() - start
+        self._tell(model, prediction)
         if prediction.status == "error":
             raise image_error(prediction.error, prediction.error_kind)
         return Answer(prediction, model or self.default, seconds)
 
     def classify_stream(
-        self, sources: Iterable[ImageSource | ImageError], model: str | None = None, top_k: int = TOP_K
+        self,
+        sources: Iterable[ImageSource | ImageError],
+        model: str | None = None,
+        top_k: int = TOP_K,
+        end: float | None = None,
     ) -> Iterator[Prediction]:
         """Predictions in the order of `sources`, as they are made; a bad image fails only its own row.
 
-        After MAX_BATCH_SECONDS the remaining images come out as rows that say so. Raises RequestError.
+        After MAX_BATCH_SECONDS the remaining images come out as rows that say so. end: when that is, on the clock of
+        time.monotonic(), by default counted from this call. Raises RequestError.
         """
         classifier, top_k = self.classifier(model), checked_top_k(top_k)
+        end = time.monotonic() + limits.MAX_BATCH_SECONDS if end is None else end
         with self.limiter():
-            end = time.monotonic() + limits.MAX_BATCH_SECONDS
-            yield from classifier.stream(_checked(sources, end), top_k)
+            for prediction in self._stream(classifier, sources, top_k, end):
+                self._tell(model, prediction)
+                yield prediction
 
     def classify_batch(
         self, sources: Iterable[ImageSource | ImageError], model: str | None = None, top_k: int = TOP_K
@@ -172,23 +197,73 @@ class Service:
         """The same as a list."""
         return list(self.classify_stream(sources, model, top_k))
 
+    def open_image(self, source: ImageSource) -> Image.Image:
+        """RGB and upright, at full size. Raises RequestError."""
+        check_size(source)
+        try:
+            return self.decode(source, None)
+        except ImageError as error:
+            raise image_error(str(error), error.kind) from None
+
+    def _stream(
+        self, classifier: Classifier, sources: Iterable[ImageSource | ImageError], top_k: int, end: float
+    ) -> Iterator[Prediction]:
+        """Image by image, so that the time is looked at before each and few are in memory at once."""
+        remaining = iter(sources)
+        while batch := list(islice(remaining, BATCH_SIZE)):
+            read = [self._read(classifier, source, end) for source in batch]
+            pixels = [item for item in read if not isinstance(item, ImageError)]
+            predictions = iter(classifier.predict_pixels(np.stack(pixels), top_k) if pixels else [])
+            for item in read:
+                if isinstance(item, ImageError):
+                    yield Prediction("error", error=str(item), error_kind=item.kind)
+                else:
+                    yield next(predictions)
+
+    def _read(self, classifier: Classifier, source: ImageSource | ImageError, end: float) -> np.ndarray | ImageError:
+        """(3, height, width) float32 or what is wrong with the image."""
+        if isinstance(source, ImageError):
+            return source
+        if time.monotonic() > end:
+            return ImageError(limits.out_of_time())
+        try:
+            check_size(source)
+            return classifier.read(self.decode(source, max(classifier.image_size)))
+        except TooLargeError as error:
+            return ImageError(str(error), "too_large")
+        except ImageError as error:
+            return error
+
+    def _tell(self, model: str | None, prediction: Prediction) -> None:
+        for observer in self.observers:
+            observer(model or self.default, prediction)
+
     def find_products(self, source: ImageSource, model: str | None = None, top_k: int = TOP_K) -> Products:
-        """The product images on a screenshot, from top to bottom, each one classified. Raises RequestError."""
-        classifier, top_k = self.classifier(model), checked_top_k(top_k)
+        """The product images on a screenshot, from top to bottom, each one classified. Raises RequestError.
+
+        model: by default the one that knows shop pages.
+        """
+        name = model or self.page_model
+        classifier, top_k = self.classifier(name), checked_top_k(top_k)
         with self.limiter():
             start = time.perf_counter()
-            page = open_image(source)
-            small = shrunk(page)
-            screenshot = find_products(small)
-            tiles = screenshot.tiles[: limits.MAX_TILES]
-            images = [cut(small, tile) for tile in tiles]
-            predictions = classifier.predict(images, top_k)
-            factor = page.width / small.width
+            page = self._read_page(source)
+            predictions = classifier.predict([found.image for found in page.products], top_k)
+            for prediction in predictions:
+                self._tell(name, prediction)
             products = [
-                Product(_scaled(tile.box, factor), tile.out_of_stock, image, prediction)
-                for tile, image, prediction in zip(tiles, images, predictions, strict=True)
+                Product(found.box, found.out_of_stock, found.image, prediction)
+                for found, prediction in zip(page.products, predictions, strict=True)
             ]
-            return Products(screenshot.kind, page, products, model or self.default, time.perf_counter() - start)
+            return Products(page, products, name, time.perf_counter() - start)
+
+    def _read_page(self, source: ImageSource) -> Screenshot:
+        """Raises RequestError."""
+        check_size(source)
+        try:
+            return read_page(source, self.decode)
+        except ImageError as error:
+            raise image_error(str(error), error.kind) from None
 
     def heat_map(self, source: ImageSource, model: str | None = None, label: str | None = None) -> Image.Image:
         """The image with the regions marked that speak for `label`, by default the model's best.
@@ -199,7 +274,7 @@ class Service:
         if label is not None and label not in classifier.labels:
             raise RequestError(f"The model has no category {str(label)[:40]!r}.")
         with self.limiter():
-            image = open_image(source)
+            image = self.open_image(source)
             heat = explain.heat_map(classifier, image, label)
             return explain.overlay(image, heat, classifier.preprocessor.get("do_pad_to_square", False))
 
@@ -220,47 +295,12 @@ def check_size(source: ImageSource) -> None:
         raise TooLargeError(f"This file has {size}; at most {allowed} are allowed.")
 
 
-def _checked(sources: Iterable[ImageSource | ImageError], end: float) -> Iterator[ImageSource | ImageError]:
-    """The sources; in the place of one over a limit, the error that says so."""
-    for source in sources:
-        if time.monotonic() > end:
-            yield ImageError(f"left out: the time limit of a batch ({limits.MAX_BATCH_SECONDS} s) was reached")
-            continue
-        try:
-            if not isinstance(source, ImageError):
-                check_size(source)
-            yield source
-        except TooLargeError as error:
-            yield ImageError(str(error), "too_large")
-
-
 def checked_top_k(top_k: int) -> int:
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= limits.MAX_TOP_K:
         raise RequestError(f"top_k must be a whole number from 1 to {limits.MAX_TOP_K}, not {str(top_k)[:20]}.")
     return top_k
 
 
-def open_image(source: ImageSource) -> Image.Image:
-    """RGB and upright, at full size. Raises RequestError."""
-    check_size(source)
-    try:
-        return load_image(source)
-    except ImageError as error:
-        raise image_error(str(error), error.kind) from None
-
-
 def image_error(reason: str | None, kind: ErrorKind | None) -> RequestError:
     """What a caller is told about an image that cannot be used."""
     return ERRORS[kind or "unreadable"](f"This image cannot be used: {reason}.")
-
-
-def shrunk(page: Image.Image) -> Image.Image:
-    factor = (limits.MAX_PAGE_PIXELS / (page.width * page.height)) ** 0.5
-    if factor >= 1:
-        return page
-    return page.resize((max(1, int(page.width * factor)), max(1, int(page.height * factor))))
-
-
-def _scaled(box: tuple[int, int, int, int], factor: float) -> tuple[int, int, int, int]:
-    x, y, width, height = (round(factor * side) for side in box)
-    return x, y, width, height

@@ -31,6 +31,7 @@ from data_prep.pipeline.card import table
 from data_prep.pipeline.command import clear_errors, dataset_parser, options_from
 from data_prep.pipeline.corrections import apply_corrections, read_corrections
 from data_prep.pipeline.dataset_writer import LEAKS_NAME, REJECTED_NAME, write_images, write_rejected
+from data_prep.pipeline.empty_splits import say_what_is_empty
 from data_prep.pipeline.finished_work import FinishedWork
 from data_prep.pipeline.folders import check_output, new_folder
 from data_prep.pipeline.prepared import OWN_COLUMNS, PreparedDataset, open_prepared
@@ -76,6 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         limits = Limits(args.strategy, args.target, args.cap)
         check_limits(limits)
         origin = open_prepared(dataset, args.label)
+        say_what_is_empty(dataset)
         prepared, outcome = load_rows(origin, options)
         plan = make_plan(prepared, origin, limits)
         if args.describe:

@@ -28,6 +28,7 @@ from app.errors import UserError, one_line_errors
 from app.images import open_checked
 from data_prep.pipeline.command import command_line, command_parser
 from data_prep.pipeline.competition_scoring import SOLUTION_COLUMNS, SUBMISSION_COLUMNS, TRAIN_NAME, USAGES
+from data_prep.pipeline.empty_splits import say_what_is_empty
 from data_prep.pipeline.folders import check_output, new_folder
 from data_prep.pipeline.images import SUFFIXES
 from data_prep.pipeline.prepared import open_prepared
@@ -84,6 +85,7 @@ def main(argv: list[str] | None = None) -> None:
             )
         check_output(args.output, args.overwrite, HOST_NAME, "a competition")
         prepared = open_prepared(args.dataset, args.label)
+        say_what_is_empty(args.dataset)
         card, label = prepared.card, prepared.label
         seed = secrets.randbits(63) if args.seed is None else args.seed
         entries = draw_entries(list(prepared.rows()), label, args.public, seed)

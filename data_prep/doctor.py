@@ -36,6 +36,7 @@ from data_prep.checks.quality import (
 from data_prep.pipeline.card import table
 from data_prep.pipeline.command import available_cores, check_num_proc, clear_errors, command_parser
 from data_prep.pipeline.corrections import HEADER, Correction
+from data_prep.pipeline.empty_splits import say_what_is_empty
 from data_prep.pipeline.facts import FactsCache
 from data_prep.pipeline.folders import check_output, new_folder
 from data_prep.pipeline.splits import SPLITS
@@ -112,6 +113,7 @@ def write_report(options: DoctorOptions) -> list[Finding]:
 def examine_all(options: DoctorOptions, cache: FactsCache) -> tuple[Checkup, Predictions | None, Predictions | None]:
     """The images, the out-of-fold predictions and the model's; whatever may be wrong is opened first."""
     card, column, rows = open_dataset(options.dataset, options.label)
+    say_what_is_empty(options.dataset)
     held_out = read_held_out(options.oof, options.dataset, column, rows) if options.oof else None
     classifier = load_model(options.model, column, rows) if options.model else None
     checkup = examine(options.dataset, card, column, rows, options.num_proc, cache)

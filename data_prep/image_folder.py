@@ -7,7 +7,9 @@ python -m data_prep.image_folder --csv catalogue.csv --input photos --image_colu
 
 Folders: DIR/hat/1.jpg or DIR/train/hat/1.jpg (train, validation, val, valid, dev, test); deeper files belong to the
 same class. The id of an image is its path. File names are not titles: hat/1.jpg and shoes/1.jpg are different products.
-CSV: paths are relative to --input or else to the table's folder; nothing outside of it is read, and no URL.
+CSV, TSV, .xlsx, JSON lines, Parquet: paths are relative to --input or else to the table's folder; an id without an
+ending finds its file; nothing outside of the folder is read, and no URL. A folder with the metadata.csv or
+metadata.jsonl of the Hub's ImageFolder is read as the Hub reads it.
 
 Given splits are kept as they are. A validation or test split that the input lacks is cut from train, by groups of
 duplicates (--given_splits_only leaves it empty). Duplicates across given splits are counted and listed in leaks.csv;
@@ -21,17 +23,19 @@ import argparse
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 
 from app.errors import UserError
+from app.system_files import is_left_behind
 from data_prep.pipeline.build import write_dataset
 from data_prep.pipeline.command import dataset_command, dataset_parser
+from data_prep.pipeline.file_names import existing_name
 from data_prep.pipeline.images import FileImage
 from data_prep.pipeline.report import print_summary
 from data_prep.pipeline.schema import Row, Source
-from data_prep.pipeline.tables import Line, find_encoding, read_table
+from data_prep.pipeline.tables import Line, open_table, read_table
 
 SPLIT_NAMES = {
     "train": "train",
@@ -43,7 +47,9 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+HUB_TABLES = ("metadata.csv", "metadata.jsonl")  # of the Hub's ImageFolder: labels beside the images
+HUB_IMAGE_COLUMN = "file_name"
+HUB_LABEL_COLUMNS = ("label", "labels", "category", "class")
 MAX_NAME_LENGTH = 1000
 
 
@@ -68,6 +74,8 @@ def main(argv: list[str] | None = None) -> None:
         if args.csv:
             columns = Columns(**{column.name: getattr(args, f"{column.name}_column") for column in fields(Columns)})
             rows, notes = read_catalog(args.csv, root, columns, args.encoding)
+        elif tables := hub_tables(root):
+            rows, notes = read_hub_tables(root, tables)
         else:
             rows, notes = read_folder(root, args.layout)
         source = Source(
@@ -91,10 +99,15 @@ def make_parser() -> argparse.ArgumentParser:
         default="auto",
         help="what the folders in DIR are; auto: splits if they are called so",
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="a table instead of class folders")
+    parser.add_argument(
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        help="a table (CSV, TSV, .xlsx, JSON lines, Parquet) instead of class folders",
+    )
     for column in fields(Columns):
         parser.add_argument(f"--{column.name}_column", default="", metavar="NAME", help=column.metadata["help"])
-    parser.add_argument("--encoding", default="", metavar="NAME", help="of the CSV (default: utf-8, utf-16 or cp1252)")
+    parser.add_argument("--encoding", default="", metavar="NAME", help="of the table's text (default: found)")
     parser.add_argument("--given_splits_only", action="store_true", help="cut no split that the input lacks from train")
     parser.add_argument("--drop_leaks", action="store_true", help="leave out duplicates across given splits")
     parser.add_argument("--license", "--licence", default="unknown", metavar="NAME", help="of the images, for the card")
@@ -143,14 +156,14 @@ def read_folder(root: Path, layout: str) -> tuple[list[Row], list[str]]:
     errors: list[OSError] = []
     for folder, subfolders, files in os.walk(root, onerror=errors.append):
         parts = PurePosixPath(Path(folder).relative_to(root).as_posix()).parts
-        hidden += sum(map(is_hidden, subfolders + files))
-        subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
+        hidden += sum(map(is_left_behind, subfolders + files))
+        subfolders[:] = sorted(name for name in subfolders if not is_left_behind(name))
         links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
         subfolders[:] = [name for name in subfolders if name not in links]
         rows += [Row(printable("/".join([*parts, name])), reject="link to a folder, not followed") for name in links]
         if len(parts) == depth + 1:
             num_files[parts] = 0
-        for name in sorted(name for name in files if not is_hidden(name)):
+        for name in sorted(name for name in files if not is_left_behind(name)):
             num_files[parts[: depth + 1]] += 1
             nested += len(parts) > depth + 1
             rows.append(row_of_file(root, parts, name, depth))
@@ -166,7 +179,7 @@ def read_folder(root: Path, layout: str) -> tuple[list[Row], list[str]]:
 
 def has_splits(root: Path, layout: str) -> bool:
     """Whether the folders in `root` are splits. Raises UserError when only some of them look like it."""
-    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name))
+    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_left_behind(path.name))
     split_like = [name for name in names if name.casefold() in SPLIT_NAMES]
     if layout == "splits" and not split_like:
         raise UserError(f"{root} has no folder called {', '.join(SPLIT_NAMES)}, so --layout splits finds nothing")
@@ -198,11 +211,6 @@ def clean_label(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def is_hidden(name: str) -> bool:
-    """Files that the system leaves behind."""
-    return name.startswith(".") or name in SYSTEM_FILES
-
-
 def printable(name: str) -> str:
     """A file name that can be written to a text file: bytes that are not UTF-8 become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
@@ -213,10 +221,11 @@ def printable(name: str) -> str:
 
 def read_catalog(path: Path, root: Path, columns: Columns, encoding: str) -> tuple[list[Row], list[str]]:
     """A row for each line of the table, in its order, and remarks for the card."""
-    used = find_encoding(path, encoding)
     rows: list[Row] = []
     first_lines: dict[str, tuple[int, str]] = {}
-    for line in read_table(path, [name for name in astuple(columns) if name], used):
+    needed = [name for name in astuple(columns) if name]
+    guessed = "" if encoding else open_table(path, needed=needed).encoding
+    for line in read_table(path, needed, encoding or guessed):
         row = row_of_line(line, columns, root, path.name)
         if not columns.id and not row.reject:
             number, label = first_lines.setdefault(row.file, (line.number, row.labels["label"]))
@@ -225,9 +234,8 @@ def read_catalog(path: Path, root: Path, columns: Columns, encoding: str) -> tup
             elif number != line.number:
                 row.reject = f"image listed twice: line {number} is kept"
         rows.append(row)
-    if used == "cp1252" and not encoding:
-        return rows, [f"{path.name} is not UTF-8; it was read as Windows-1252 (--encoding names another)."]
-    return rows, []
+    notes = [f"{path.name} is not UTF-8; it was read as {guessed} (--encoding names another)."] if guessed else []
+    return rows, notes
 
 
 def row_of_line(line: Line, columns: Columns, root: Path, table: str) -> Row:
@@ -257,7 +265,61 @@ def path_below(name: str, root: Path) -> str:
     name = name.replace("\\", "/")
     if os.path.isabs(name) and Path(name).is_relative_to(root.absolute()):
         return Path(name).relative_to(root.absolute()).as_posix()
-    return name.removeprefix("./")
+    return existing_name(str(root), name.removeprefix("./")) if name and is_below(name) else name
+
+
+def is_below(name: str) -> bool:
+    """Whether a name can lead nowhere but below its folder, so that looking for its ending is safe."""
+    return not os.path.isabs(name) and ".." not in name.split("/") and "://" not in name and len(name) < MAX_NAME_LENGTH
+
+
+# --- metadata.csv and metadata.jsonl of the Hub ----------------------------------------------------------------------
+
+
+def hub_tables(root: Path) -> list[Path]:
+    """The Hub's tables in a folder, or in its folders of splits."""
+    folders = [root, *sorted(path for path in root.iterdir() if path.name.casefold() in SPLIT_NAMES)]
+    return [folder / name for folder in folders for name in HUB_TABLES if (folder / name).is_file()]
+
+
+def read_hub_tables(root: Path, tables: Sequence[Path]) -> tuple[list[Row], list[str]]:
+    """The rows of all of them, as the Hub's own loader reads them: names are relative to the table's folder.
+
+    A file that no table names is listed among what was left out.
+    """
+    rows: list[Row] = []
+    notes = [f"Labels come from {', '.join(table.relative_to(root).as_posix() for table in tables)}."]
+    named = {table.resolve() for table in tables}
+    for table in tables:
+        header = open_table(table).header
+        label = next((name for name in HUB_LABEL_COLUMNS if name in header), "")
+        if not label:
+            raise UserError(
+                f"{table} has no column {' or '.join(HUB_LABEL_COLUMNS)} but {', '.join(header)[:300]}: "
+                f"give --csv {table} --image_column file_name --label_column NAME"
+            )
+        inside = table.parent.relative_to(root).as_posix()
+        columns = Columns(HUB_IMAGE_COLUMN, label, "", "", "", "split" if "split" in header else "")
+        found, more = read_catalog(table, table.parent, columns, "")
+        for row in found:
+            named.add((table.parent / row.file).resolve())
+            if inside != "." and row.image is not None:
+                row.split = row.split or SPLIT_NAMES[inside.casefold()]
+                row.file = row.id = f"{inside}/{row.file}"
+                row.image = FileImage(str(root), row.file)
+        rows += found
+        notes += more
+    rows += [Row(name, reject="not named in a metadata table") for name in unnamed_files(root, named)]
+    return rows, notes
+
+
+def unnamed_files(root: Path, named: set[Path]) -> Iterator[str]:
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not is_left_behind(name))
+        for name in sorted(files):
+            path = Path(folder, name)
+            if not is_left_behind(name) and path.resolve() not in named:
+                yield printable(path.relative_to(root).as_posix())
 
 
 if __name__ == "__main__":

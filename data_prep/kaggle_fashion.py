@@ -24,9 +24,11 @@ from pathlib import Path
 
 from app.errors import UserError
 from app.images import ImageError
+from app.text_encoding import guess_encoding, is_utf8
 from app.zip_archive import ZipError, open_zip
 from data_prep.pipeline.build import write_dataset
 from data_prep.pipeline.command import dataset_command, dataset_parser
+from data_prep.pipeline.file_names import WHOLE_NUMBER
 from data_prep.pipeline.images import ZipImage
 from data_prep.pipeline.kaggle_download import download_archive
 from data_prep.pipeline.report import print_summary
@@ -137,10 +139,7 @@ def parse_table(data: bytes, name: str) -> Iterator[Line]:
 
     The last column, the title, holds unquoted commas in the original: whatever follows the ninth comma belongs to it.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
+    text = data.decode("utf-8-sig" if is_utf8(data) else guess_encoding(data), errors="replace")
     lines = re.split("\r\n|\r|\n", text)  # splitlines would also break titles at exotic separators
     header = [cell.strip() for cell in lines[0].split(",")]
     missing = [column for column in LABEL_COLUMNS + OTHER_COLUMNS if column not in header]
@@ -163,9 +162,17 @@ def parse_line(text: str, number: int, header: list[str]) -> Line:
         return Line(number, problem=f"too few cells in the line: {len(cells)} instead of {len(header)}")
     # interned: forty thousand rows share a few hundred class names
     line = Line(number, {column: sys.intern(cell.strip()) for column, cell in zip(header, cells, strict=True)})
+    for column in ("id", "year"):
+        line.cells[column] = without_fraction(line.cells[column])
     if not re.fullmatch(ID_PATTERN, line.cells["id"]):
         return Line(number, problem=f"id is not a number: {line.cells['id'][:40]!r}")
     return line
+
+
+def without_fraction(number: str) -> str:
+    """2012 for 2012.0: pandas makes floats of a column in which a cell is empty."""
+    match = WHOLE_NUMBER.fullmatch(number)
+    return match[1] if match else number
 
 
 def make_row(cells: Mapping[str, str], products: Mapping[str, str], archive: str, split_by: str) -> Row:
@@ -181,7 +188,7 @@ def make_row(cells: Mapping[str, str], products: Mapping[str, str], archive: str
         labels={column: cells[column] or NOT_STATED for column in LABEL_COLUMNS},
     )
     if split_by == "year":
-        if cells["year"].isdecimal():
+        if re.fullmatch("[0-9]{1,9}", cells["year"]):
             row.split = "train" if int(cells["year"]) % 2 == 0 else "test"
         else:
             row.reject = "no year, which --split_by year needs"

@@ -30,19 +30,23 @@ from data_prep.pipeline import splits
 from data_prep.pipeline.build import label_problem
 from data_prep.pipeline.command import clear_errors, command_parser
 from data_prep.pipeline.images import SUFFIXES, check_image
-from data_prep.scraping.addresses import (
-    MAX_PAGE_BYTES,
-    PROVIDERS,
-    Candidate,
-    check_selector,
-    load_provider,
-    read_list,
-    read_page,
-    search,
-)
-from data_prep.scraping.collection import Collection
-from data_prep.scraping.fetch import Fetcher, Limits, parse_address
-from data_prep.scraping.public_network import FetchError
+
+try:
+    from data_prep.scraping.addresses import (
+        MAX_PAGE_BYTES,
+        PROVIDERS,
+        Candidate,
+        check_selector,
+        load_provider,
+        read_list,
+        read_page,
+        search,
+    )
+    from data_prep.scraping.collection import Collection
+    from data_prep.scraping.fetch import Fetcher, Limits, parse_address
+    from data_prep.scraping.public_network import FetchError
+except ImportError as error:
+    raise SystemExit(f"data_prep.scrape needs packages ({error}): pip install -e '.[scrape]'") from None
 
 MIN_PUBLIC_DELAY_S = 0.2
 
@@ -172,6 +176,8 @@ def folder_problem(label: str) -> str:
         return f"label {label!r} starts with a dot or has blanks around it"
     if label.lower() in splits.SPLITS:
         return f"label {label!r} would be read as a split, not as a class"
+    if "/" in label or "\\" in label:
+        return f"label with a path separator: {label!r}"
     return label_problem(label)
 
 

@@ -12,6 +12,7 @@ from app.errors import UserError, one_line_errors
 from data_prep.pipeline.card import CARD_NAME, read_card
 from data_prep.pipeline.command import command_parser
 from data_prep.pipeline.folders import new_folder
+from data_prep.pipeline.hub_card import write_hub_card
 
 ROWS_PER_SHARD = 10_000
 ROWS_PER_GROUP = 500
@@ -42,7 +43,8 @@ def write_shards(dataset: Path, output: Path, rows: int) -> None:
     if output.exists():
         raise UserError(f"{output} exists; choose another --output")
     with new_folder(output) as folder:
-        for name, split in load_from_disk(str(dataset)).items():
+        splits = load_from_disk(str(dataset))
+        for name, split in splits.items():
             empty = sum(chunk.field("bytes").null_count for chunk in split.data.column("image").chunks)
             if empty:
                 raise UserError(refusal(f"{dataset}, {name}: {empty} rows"))
@@ -53,6 +55,11 @@ def write_shards(dataset: Path, output: Path, rows: int) -> None:
                 shard.to_parquet(path, batch_size=ROWS_PER_GROUP)
             print(f"{name}: {len(split):,} rows in {count} shards")
         shutil.copyfile(dataset / CARD_NAME, folder / CARD_NAME)
+        sizes = {
+            name: (len(split), sum(path.stat().st_size for path in folder.glob(f"{name}-*.parquet")))
+            for name, split in splits.items()
+        }
+        write_hub_card(folder, read_card(dataset), split.features, sizes, parquet=True)
 
 
 if __name__ == "__main__":

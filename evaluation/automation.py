@@ -1,10 +1,13 @@
 """The automation scorecard: what share of images a calibrated model can publish unseen, and how right it then is.
 
     python -m evaluation.automation --model app/models/fashion --dataset data/kaggle_fashion     # 50 s, 2 cores
+    python -m evaluation.automation --model app/models/fashion --dataset data/kaggle_fashion --dataset data/clothing \\
+        --label_map evaluation/label_maps/clothing.json --others runs/others/test/*
 
-For each target precision the thresholds are fitted on the validation split, as calibrate.py does, and judged on the
-test split. Writes results/automation.md and results/automation.png. With --others, folders of images of other things,
-it also says how well those are told from the products.
+For each target precision the thresholds are fitted on the validation splits, as calibrate.py does, and judged on the
+test split of each dataset, which no choice saw: one table per kind of image. Writes results/automation.md and
+results/automation.png. With --others, folders of images of other things, it also says how well those are told from the
+products.
 """
 
 import argparse
@@ -26,11 +29,12 @@ from app.errors import OneLineParser, UserError, one_line_errors
 from app.files import write_text
 from app.model_files import ModelError
 from data_prep.pipeline.card import dataset_fingerprint
-from evaluation.predictions import SplitOutputs, run_split
+from evaluation.kinds import pool, read_kinds, read_label_map
+from evaluation.predictions import SplitOutputs
 from evaluation.provenance import command_line
 from evaluation.runs import RESULTS
 from evaluation.scoring import expected_calibration_error, group_resamples, with_interval
-from evaluation.thresholds import LevelAnswers, accepted, answers, fit_thresholds
+from evaluation.thresholds import LevelAnswers, Thresholds, accepted, answers, fit_thresholds
 from inference.readers.files import local_reader
 
 TARGETS = (0.95, 0.98, 0.99)
@@ -56,24 +60,19 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     with one_line_errors(parser):
         classifier = load_calibrated(options.model)
-        validation = run_split(classifier, options.dataset, "validation")
-        test = run_split(classifier, options.dataset, options.split)
+        label_map = read_label_map(options.label_map)
+        validation = pool(list(read_kinds(classifier, options.dataset, "validation", label_map).values()))
+        kinds = read_kinds(classifier, options.dataset, options.split, label_map)
         others = {folder.name: unknown_scores(classifier, folder) for folder in options.others}
-        fingerprint = dataset_fingerprint(options.dataset)
-        judged = {target: judge(classifier, validation, test, target) for target in TARGETS}
-        weights = group_resamples(test.groups, test.truth)
-        shares = [
-            share(level, target, *answered, weights) for target in TARGETS for level, answered in judged[target].items()
-        ]
-        data = f"{options.dataset.name}, {options.split} split: {len(test.truth):,} images, data {fingerprint}"
-        text = [
-            *heading(classifier, data, command_line("-m evaluation.automation", argv)),
-            *overall(shares),
-            *trust(classifier, test, others),
-            *by_category(judged[MAIN_TARGET], test, classifier),
-        ]
-        write(options.output, text, shares)
-    print("\n".join(overall(shares)))
+        thresholds = {target: thresholds_of(classifier, *validation, target) for target in TARGETS}
+        text = heading(classifier, options.split, command_line("-m evaluation.automation", argv))
+        printed, first_shares = [], []
+        for (name, test), dataset in zip(kinds.items(), options.dataset, strict=True):
+            section, shares = kind_section(classifier, name, dataset, test, thresholds, others)
+            text, printed = [*text, *section], [*printed, name, *overall(shares)]
+            first_shares = first_shares or shares
+        write(options.output, text, first_shares)
+    print("\n".join(printed))
     print(f"written to {options.output / 'automation.md'} and .png in {time.perf_counter() - start:.0f} s")
 
 
@@ -81,7 +80,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m evaluation.automation", description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, type=Path, help="model folder with the calibration of calibrate.py")
     parser.add_argument(
-        "--dataset", required=True, type=Path, help="prepared dataset with a validation and a test split"
+        "--dataset", required=True, type=Path, action="append",
+        help="prepared dataset with a validation and a test split; give it again for each kind of image",
+    )  # fmt: skip
+    parser.add_argument(
+        "--label_map", type=Path, metavar="FILE", help="JSON that says what classes of other names mean to the model"
     )
     parser.add_argument("--split", default="test", help="split to judge on (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="results folder (default: results/)")
@@ -107,14 +110,37 @@ def unknown_scores(classifier: Classifier, folder: Path) -> np.ndarray:
     return np.array(scores)
 
 
-def judge(classifier: Classifier, validation: SplitOutputs, test: SplitOutputs, target: float) -> Judged:
+def kind_section(
+    classifier: Classifier,
+    name: str,
+    dataset: Path,
+    test: SplitOutputs,
+    thresholds: Mapping[float, Thresholds],
+    others: Mapping[str, np.ndarray],
+) -> tuple[list[str], list[Share]]:
+    """What the page says about one kind of image."""
+    judged = {target: judge(classifier, test, fitted) for target, fitted in thresholds.items()}
+    weights = group_resamples(test.groups, test.truth)
+    shares = [
+        share(level, target, *answered, weights) for target in TARGETS for level, answered in judged[target].items()
+    ]
+    text = [f"## {name}", "", f"{len(test.truth):,} images, data {dataset_fingerprint(dataset)}.", "", *overall(shares)]
+    text += trust(classifier, test, others)
+    return text + (by_category(judged[MAIN_TARGET], test, classifier) if test.members is None else []), shares
+
+
+def thresholds_of(classifier: Classifier, validation: SplitOutputs, kind_of: np.ndarray, target: float) -> Thresholds:
+    probabilities = classifier.probabilities(validation.logits)
+    return fit_thresholds(classifier.taxonomy, probabilities, validation.truth, target, validation.members, kind_of)
+
+
+def judge(classifier: Classifier, test: SplitOutputs, fitted: Thresholds) -> Judged:
     """Published are the answers above the thresholds, fitted on validation, that are not unknown."""
-    fitted = fit_thresholds(classifier.taxonomy, classifier.probabilities(validation.logits), validation.truth, target)
     probabilities = classifier.probabilities(test.logits)
     known = ~is_unknown(classifier, test)
     judged = {}
     for depth, level in enumerate(classifier.taxonomy.levels):
-        answered = answers(classifier.taxonomy, probabilities, test.truth, depth)
+        answered = answers(classifier.taxonomy, probabilities, test.truth, depth, test.members)
         judged[level] = (answered, accepted(answered, fitted[level]) & known)
     return judged
 
@@ -134,12 +160,13 @@ def share(level: str, target: float, answered: LevelAnswers, published: np.ndarr
     return Share(level, target, with_interval(passed / total), with_interval(precision))
 
 
-def heading(classifier: Classifier, data: str, command: str) -> list[str]:
+def heading(classifier: Classifier, split: str, command: str) -> list[str]:
     return [
         "# What can be published unseen",
         "",
-        f"Model `{classifier.name}` ({classifier.precision}) on {data}, {datetime.now(UTC).date().isoformat()}. "
-        "Thresholds come from the validation split. Ranges are 95% intervals: bootstrap over products, by category "
+        f"Model `{classifier.name}` ({classifier.precision}) on the {split} split of each kind of image, "
+        f"{datetime.now(UTC).date().isoformat()}. Thresholds come from the validation splits. "
+        "Ranges are 95% intervals: bootstrap over products, by category "
         "Wilson's.",
         "",
         f"    {command}",
@@ -165,11 +192,13 @@ def with_range(score: dict) -> str:
 def trust(classifier: Classifier, test: SplitOutputs, others: Mapping[str, np.ndarray]) -> list[str]:
     """Calibration error, prediction sets and the detection of unknown things."""
     probabilities = classifier.probabilities(test.logits)
-    lines = [f"Expected calibration error: {expected_calibration_error(probabilities, test.truth):.3f}."]
+    lines = []
+    if test.members is None:
+        lines.append(f"Expected calibration error: {expected_calibration_error(probabilities, test.truth):.3f}.")
     calibration = classifier.calibration
     if calibration.prediction_set_quantile is not None:
         sets = [calibration.prediction_set(row) for row in probabilities]
-        inside = np.mean([label in labels for label, labels in zip(test.truth, sets, strict=True)])
+        inside = np.mean([row[labels].any() for row, labels in zip(test.right(), sets, strict=True)])
         size = np.mean([len(labels) for labels in sets])
         coverage = calibration.content["conformal"]["coverage"]
         lines.append(
@@ -193,7 +222,7 @@ def by_category(judged: Judged, test: SplitOutputs, classifier: Classifier) -> l
         if depth == 0 and len(judged) > 1:
             continue
         truth = np.array([classifier.taxonomy.paths[label][depth] for label in test.truth])
-        lines += [f"## By {level}, at {MAIN_TARGET:.0%}", ""]
+        lines += [f"### By {level}, at {MAIN_TARGET:.0%}", ""]
         lines += ["| category | images | published | answers published | right among them |", "|---|---|---|---|---|"]
         for name, count in Counter(truth.tolist()).most_common():
             as_name = published & (answered.category == name)

@@ -8,7 +8,7 @@ images, fold_of = out_of_fold_outputs(classifier, Path("runs/cv/oof.parquet"), "
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from app.classifier import Classifier
 from app.errors import UserError
 from app.images import ImageError
+from data_prep.pipeline.empty_splits import check_filled
 from data_prep.pipeline.out_of_fold import read_out_of_fold
 from data_prep.pipeline.prepared import DatasetError, load_prepared
 
@@ -28,27 +29,54 @@ SHOWN_CLASSES = 5
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitOutputs:
     """Rows in the split's order. logits: (rows, labels) float32. embeddings: (rows, dim) float32; None where the graph
-    has none. truth: (rows,) label ids as the model counts. groups: (rows,) names of duplicate groups."""
+    has none. truth: (rows,) label ids as the model counts. groups: (rows,) names of duplicate groups. members: None, or
+    (classes, labels) bool for a dataset with classes of its own, which `truth` then counts: the labels that are right
+    for each."""
 
     logits: np.ndarray
     embeddings: np.ndarray | None
     truth: np.ndarray
     groups: np.ndarray
+    members: np.ndarray | None = None
+
+    def rows(self, chosen: np.ndarray) -> "SplitOutputs":
+        """Some of the rows; chosen: their numbers, or (rows,) bool."""
+        embeddings = None if self.embeddings is None else self.embeddings[chosen]
+        return replace(
+            self,
+            logits=self.logits[chosen],
+            embeddings=embeddings,
+            truth=self.truth[chosen],
+            groups=self.groups[chosen],
+        )
+
+    def right(self) -> np.ndarray:
+        """(rows, labels) bool: the labels that are right for each row."""
+        members = np.eye(self.logits.shape[1], dtype=bool) if self.members is None else self.members
+        return members[self.truth]
 
 
-def run_split(classifier: Classifier, dataset: str | Path, split: str, rows: int | None = None) -> SplitOutputs:
+def run_split(
+    classifier: Classifier, dataset: str | Path, split: str, rows: int | None = None, label: str | None = None
+) -> SplitOutputs:
     """Run all rows, or this many spread evenly over the split. Raises UserError for data that the model cannot read."""
-    images, truth = load_split(classifier, dataset, split)
+    images, truth = load_split(classifier, dataset, split, label)
+    outputs = run_images(classifier, images, rows, f"{Path(dataset).name} {split}")
+    return replace(outputs, truth=truth[spread(len(images), rows)])
+
+
+def run_images(classifier: Classifier, images: Dataset, rows: int | None, name: str) -> SplitOutputs:
+    """Run rows whose images are undecoded; their truth is left at 0. Raises UserError, which names them `name`."""
     chosen = spread(len(images), rows)
     outputs = [name for name in ("logits", "embeddings") if name in classifier.outputs]
     results = classifier.run_many(encoded(images, chosen), outputs)
-    progress = tqdm(results, desc=split, total=len(chosen), unit=" images", disable=None)
+    progress = tqdm(results, desc=name, total=len(chosen), unit=" images", disable=None)
     try:
         logits, *embeddings = (np.stack(column) for column in zip(*progress, strict=True))
     except ImageError as error:
-        raise UserError(f"the {split} split of {dataset}: {error}") from error
+        raise UserError(f"{name}: {error}") from error
     groups = np.asarray(images["group"])[chosen] if "group" in images.features else chosen.astype(str)
-    return SplitOutputs(logits, embeddings[0] if embeddings else None, truth[chosen], groups)
+    return SplitOutputs(logits, embeddings[0] if embeddings else None, np.zeros(len(chosen), dtype=int), groups)
 
 
 def calibrated_probabilities(classifier: Classifier, rows: Dataset) -> tuple[np.ndarray, float]:
@@ -100,6 +128,7 @@ def load_split(
         images = load_prepared(str(dataset), label, [split])[split]
     except DatasetError as error:
         raise DatasetError(f"{error}; the model tells the values of {learned!r} apart") from error
+    check_filled(dataset, {split: images})
     names = images.features[label].int2str(images[label])
     unknown = sorted(set(names) - set(classifier.labels))
     if unknown:

@@ -16,6 +16,8 @@ from scipy.stats import beta
 from app.model_files import Taxonomy
 
 RISK = 0.1  # the chance that a bound does not hold
+EVEN = 0.5  # of a bound that is as likely too low as too high
+RESAMPLES = 50
 MIN_ANSWERS = 5  # fewer answers above a threshold are not evidence against it
 ROUNDING = 1e-6  # thresholds lie this much below the confidence that they let pass
 
@@ -31,27 +33,79 @@ class LevelAnswers:
     right: np.ndarray
 
 
-def answers(taxonomy: Taxonomy, probabilities: np.ndarray, truth: np.ndarray, depth: int) -> LevelAnswers:
+def answers(
+    taxonomy: Taxonomy,
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    depth: int,
+    members: np.ndarray | None = None,
+) -> LevelAnswers:
     """What the model answers at a level: the category with the largest sum of probabilities.
 
-    probabilities: (rows, labels) float64, calibrated. truth: (rows,) label ids.
+    probabilities: (rows, labels) float64, calibrated. truth, members: as in SplitOutputs; a category is right if one of
+    its labels is.
     """
     nodes = taxonomy.nodes[depth]
     sums = probabilities @ np.eye(nodes.max() + 1)[nodes]
     best = sums.argmax(axis=1)
     names = np.empty(nodes.max() + 1, dtype=object)
     names[nodes] = [path[depth] for path in taxonomy.paths]
-    return LevelAnswers(names[best], np.minimum(1.0, sums.max(axis=1)), best == nodes[truth])
+    if members is None:
+        right = best == nodes[truth]
+    else:
+        right = (members.astype(int) @ np.eye(nodes.max() + 1, dtype=int)[nodes] > 0)[truth, best]
+    return LevelAnswers(names[best], np.minimum(1.0, sums.max(axis=1)), right)
 
 
-def fit_thresholds(taxonomy: Taxonomy, probabilities: np.ndarray, truth: np.ndarray, target: float) -> Thresholds:
-    """For each level the threshold of each category; None where no confidence reaches the target."""
-    return {
-        level: fit_level(
-            answers(taxonomy, probabilities, truth, depth), {path[depth] for path in taxonomy.paths}, target
-        )
-        for depth, level in enumerate(taxonomy.levels)
-    }
+def fit_thresholds(
+    taxonomy: Taxonomy,
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    target: float,
+    members: np.ndarray | None = None,
+    kind_of: np.ndarray | None = None,
+) -> Thresholds:
+    """For each level the threshold of each category; None where no confidence reaches the target.
+
+    kind_of: (rows,) int, the kind of each image, where there are several: the target holds for all of them together,
+    and none of them speaks against it.
+    """
+    thresholds = {}
+    for depth, level in enumerate(taxonomy.levels):
+        answered = answers(taxonomy, probabilities, truth, depth, members)
+        fitted = fit_level(answered, {path[depth] for path in taxonomy.paths}, target)
+        if kind_of is not None:
+            fitted = raise_for_kinds(answered, fitted, target, kind_of)
+        thresholds[level] = fitted
+    return thresholds
+
+
+def raise_for_kinds(
+    level: LevelAnswers, thresholds: dict[str, float | None], target: float, kind_of: np.ndarray
+) -> dict[str, float | None]:
+    """Thresholds of at least what it takes that each kind is more likely than not to hold the target."""
+    for kind in np.unique(kind_of):
+        mine = kind_of == kind
+        own = LevelAnswers(level.category[mine], level.confidence[mine], level.right[mine])
+        for floor in [0.0, *np.unique(own.confidence[~own.right]) + ROUNDING]:
+            raised = {name: None if least is None else max(least, floor) for name, least in thresholds.items()}
+            passed = accepted(own, raised)
+            if lower_bound(int((~own.right[passed]).sum()), int(passed.sum()), EVEN) <= 1 - target:
+                thresholds = {name: None if least is None else min(1.0, least) for name, least in raised.items()}
+                break
+    return thresholds
+
+
+def shared_interval(level: LevelAnswers, target: float) -> list[float | None]:
+    """The 90% interval of the lowest threshold for all categories alike, by bootstrap; None where there is none."""
+    generator = np.random.default_rng(0)
+    lowest = []
+    for _ in range(RESAMPLES):
+        rows = generator.integers(0, len(level.right), len(level.right))
+        found = candidates(level.confidence[rows], level.right[rows], target)
+        lowest.append(found[0] if found else np.inf)
+    low, high = np.quantile(lowest, [0.05, 0.95], method="nearest")
+    return [float(value) if np.isfinite(value) else None for value in (low, high)]
 
 
 def fit_level(level: LevelAnswers, categories: set[str], target: float) -> dict[str, float | None]:
@@ -104,6 +158,6 @@ def upper_bound(wrong: np.ndarray, count: np.ndarray) -> np.ndarray:
     return np.where(wrong >= count, 1.0, beta.ppf(1 - RISK, wrong + 1, np.maximum(count - wrong, 1)))
 
 
-def lower_bound(wrong: int, count: int) -> float:
+def lower_bound(wrong: int, count: int, risk: float = RISK) -> float:
     """The smallest error rate that `wrong` wrong answers of `count` do not rule out."""
-    return 0.0 if wrong == 0 else float(beta.ppf(RISK, wrong, count - wrong + 1))
+    return 0.0 if wrong == 0 else float(beta.ppf(risk, wrong, count - wrong + 1))

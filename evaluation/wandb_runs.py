@@ -25,7 +25,10 @@ def wandb_runs(project: str) -> tuple[list[dict], int]:
 
     What only validate.py measures is None. Raises UserError without a key, a network or the project.
     """
-    import wandb
+    try:
+        import wandb
+    except ImportError:
+        raise UserError('--wandb needs a package that is not installed: pip install -e ".[track]"') from None
 
     if not has_wandb_key():
         raise UserError("no W&B key: set WANDB_API_KEY, or run `wandb login`; its page is wandb.ai/authorize")

@@ -9,7 +9,7 @@ JSON lines below one line with the settings of the run. A row counts when its li
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 VERSION = 1
+MAX_LINE = 2**26  # bytes of a row, with a data URL as its name
+FIELDS = {field.name for field in fields(Prediction)}
+STATUSES = ("ok", "review", "unknown", "error")
 Row = tuple[str, Prediction]
 
 
@@ -34,6 +37,10 @@ class Journal:
         self.path = path
         self.done = 0
         self.counts: Counter[str] = Counter()
+        if path.exists() and not path.is_file():
+            raise InputError(
+                f"{path} is not a regular file, and predict.py keeps its rows there: give another --output"
+            )
         self._file = open(path, "a+b")  # noqa: SIM115  closed by __exit__
         try:
             self._lock()
@@ -88,13 +95,22 @@ class Journal:
     def _read(self, settings: dict[str, Any], resume: bool) -> None:
         """Count the rows, drop what is incomplete, and go to the end."""
         self._file.seek(0)
-        header = parsed(self._file.readline())
-        if header is None:
+        line = self._file.readline(MAX_LINE)
+        header = parsed(line)
+        begin = json.dumps(settings).encode()
+        if header is None and begin.startswith(line):  # nothing, or what a killed run had begun to write
             self._file.truncate(0)
-            self._file.write(json.dumps(settings).encode() + b"\n")
+            self._file.write(begin + b"\n")
             return
+        if not isinstance(header, dict) or "version" not in header or "model" not in header:
+            raise foreign(self.path)
         end = self._file.tell()
-        while row := parsed(self._file.readline()):
+        while line := self._file.readline(MAX_LINE):
+            row = parsed(line)
+            if row is None and (not line.endswith(b"\n") or b"\0" in line):
+                break  # the run was killed, or the machine lost its power, while this was written
+            if not is_row(row):
+                raise foreign(self.path)
             self.done += 1
             self.counts[row[1]["status"]] += 1
             end = self._file.tell()
@@ -106,6 +122,20 @@ class Journal:
                 "delete the file to start again"
             )
         check_settings(header, settings, self.path)
+
+
+def is_row(content: Any) -> bool:
+    """Whether parsed JSON is what `as_line` wrote."""
+    if not (isinstance(content, list) and len(content) == 2 and isinstance(content[0], str)):
+        return False
+    values = content[1]
+    return isinstance(values, dict) and values.keys() == FIELDS and values["status"] in STATUSES
+
+
+def foreign(path: Path) -> InputError:
+    return InputError(
+        f"{path} is not a journal of predict.py, or a damaged one: move it away, or give another --output"
+    )
 
 
 def as_line(name: str, prediction: Prediction) -> str:
@@ -125,7 +155,7 @@ def parsed(line: bytes) -> Any:
         return None
     try:
         return json.loads(line)
-    except ValueError:  # a machine that lost its power may leave zeros
+    except (ValueError, RecursionError):  # a machine that lost its power may leave zeros
         return None
 
 

@@ -1,24 +1,27 @@
 """The options of predict.py, and everything about them that can be checked before slow work starts."""
 
 import argparse
+import codecs
 import hashlib
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from app.classifier import BATCH_SIZE, MAX_TTA
 from app.errors import OneLineParser, add_version
-from inference.readers.base import InputError, Reader
+from app.images import HEAD_BYTES, looks_like_image
+from inference.readers.base import InputError, Lookup, Reader
 from inference.readers.parse import parse_readers
-from inference.writers import FORMAT_FOR_SUFFIX, WRITERS, check_parquet
+from inference.writers import FORMAT_FOR_SUFFIX, WRITERS, check_excel, check_parquet
 
 MODELS = Path(__file__).resolve().parents[1] / "app" / "models"
-MODEL_FILES = ("model*.onnx", "*.json")  # what an answer depends on
-DEFAULT_MODEL = "fashion"
-TOP_K = {"table": 1, "jsonl": 5, "csv": 1, "parquet": 5, "submission": 1}  # unless the user says how many
-FORMATS = (*WRITERS, "parquet")
+MODEL_FILES = ("model*.onnx", "*.json", "*.npy")  # what an answer depends on
+DEFAULT_MODEL, PAGE_MODEL = "fashion", "slash8"  # for images, for screenshots of shops
+TOP_K = {"table": 1, "jsonl": 5, "csv": 1, "xlsx": 1, "parquet": 5, "submission": 1}  # unless the user says how many
+FORMATS = (*WRITERS, "xlsx", "parquet")
 USAGE = "predict.py --image_path PATH [PATH ...] [options]; predict.py --help lists them"
 ADDRESS = re.compile(r"auto|local|[\w.-]+:\d{1,5}|ray://[\w.-]+:\d{1,5}")
 
@@ -32,7 +35,7 @@ class PredictOptions:
     """
 
     readers: Sequence[Reader]
-    image_column: str | None
+    lookup: Lookup
     models: Sequence[Path]
     precision: str
     device: str
@@ -44,19 +47,29 @@ class PredictOptions:
     resume: bool
     submission: Path | None
     explain: Path | None
+    screenshots: bool
     engine: str
     address: str | None
 
     def row_settings(self) -> dict[str, Any]:
         """What a row depends on besides its image."""
-        names = ("top_k", "tta", "precision", "image_column")
-        return {"model": [fingerprint(model) for model in self.models]} | {name: getattr(self, name) for name in names}
+        names = ("top_k", "tta", "precision", "screenshots")
+        settings = {"model": [fingerprint(model) for model in self.models]}
+        return settings | {name: getattr(self, name) for name in names} | asdict(self.lookup)
+
+    @property
+    def keeps_columns(self) -> bool:
+        """Whether the rows of tables are written with their own columns."""
+        if self.format == "xlsx":
+            return True
+        return self.format in ("csv", "parquet") and any(reader.as_table() for reader in self.readers)
 
 
 def build_parser(description: str) -> argparse.ArgumentParser:
     parser = OneLineParser(prog="predict.py", usage=USAGE, description=description)
     add_version(parser)
     add_input_options(parser.add_argument_group("images"))
+    add_screenshots_option(parser.add_argument_group("screenshots"))
     add_model_options(parser.add_argument_group("model"))
     add_output_options(parser.add_argument_group("results"))
     add_engine_options(parser.add_argument_group("engine"))
@@ -67,13 +80,18 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -
     """Raises InputError for what argparse cannot know to be wrong."""
     args = parser.parse_args(argv)
     check_model_options(args)
+    check_screenshot_options(args)
     check_engine_options(args)
+    default = PAGE_MODEL if args.screenshots else DEFAULT_MODEL
     option = "--ensemble" if args.ensemble else "--model"
-    args.models = [find_model(name, option) for name in args.ensemble or [args.model or DEFAULT_MODEL]]
+    args.models = [find_model(name, option) for name in args.ensemble or [args.model or default]]
     args.format = check_output_options(args)
     args.output = args.output and args.output.resolve()
     args.top_k = args.top_k or TOP_K[args.format]
-    args.readers = parse_readers(args.image_path, args.image_column)
+    args.lookup = check_lookup(args)
+    args.readers = parse_readers(args.image_path, args.lookup)
+    if args.output:
+        check_not_an_input(args.output, args.image_path, args.submission)
     return PredictOptions(**{field.name: getattr(args, field.name) for field in fields(PredictOptions)})
 
 
@@ -85,19 +103,39 @@ def add_input_options(group: argparse._ArgumentGroup) -> None:
         required=True,
         metavar="PATH",
         help="images; folders (searched recursively, without hidden files); .zip and .tar(.gz), read in place; "
-        ".csv and .parquet; s3://, gs:// and hf:// addresses; @FILE, a text file of paths; - for standard input, an "
-        "image or a list of paths",
+        "tables (.csv, .tsv, .xlsx, .jsonl, .parquet); s3://, gs:// and hf:// addresses; @FILE, a text file of paths; "
+        "- for standard input, an image or a list of paths",
     )
     group.add_argument(
         "--image_column",
         metavar="NAME",
-        help="the column of a .csv or .parquet with the paths, relative to the table, or the bytes "
-        "(default: image_path, image, path, file …)",
+        help="the column of a table with the paths, addresses or images (default: image_path, image, path, file …)",
+    )
+    group.add_argument(
+        "--image_root", metavar="DIR", help="where the paths in tables and lists start (default: the table's folder)"
+    )
+    group.add_argument(
+        "--encoding", default="", metavar="NAME", help="of tables and lists, such as cp932 or gb18030 (default: found)"
+    )
+    group.add_argument(
+        "--fetch_urls", action="store_true", help="fetch http(s) addresses in tables and lists, public hosts only"
+    )
+
+
+def add_screenshots_option(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--screenshots",
+        action="store_true",
+        help="the images are pages of shops: find the products on them, a row for each with its box",
     )
 
 
 def add_model_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--model", help=f"a model folder, or the name of one in app/models (default: {DEFAULT_MODEL})")
+    group.add_argument(
+        "--model",
+        help=f"a model folder, or the name of one in app/models (default: {DEFAULT_MODEL}, "
+        f"with --screenshots {PAGE_MODEL})",
+    )
     group.add_argument(
         "--ensemble", nargs="+", metavar="DIR", help="several models of the same labels: their mean probabilities"
     )
@@ -180,6 +218,16 @@ def check_model_options(args: argparse.Namespace) -> None:
         raise InputError(f"--explain {args.explain} is not a folder")
 
 
+def check_screenshot_options(args: argparse.Namespace) -> None:
+    """Raises InputError for what needs one row per image."""
+    if not args.screenshots:
+        return
+    if args.explain or args.submission or args.engine != "local":
+        raise InputError("--screenshots gives a row per product: leave out --explain, --submission and --engine ray")
+    if args.format == "xlsx" or (args.output and not args.format and args.output.suffix.lower() == ".xlsx"):
+        raise InputError("--screenshots writes a table, jsonl, csv or parquet: give --output another ending than .xlsx")
+
+
 def check_engine_options(args: argparse.Namespace) -> None:
     """Raises InputError for options that need the other engine."""
     if args.engine == "local":
@@ -192,13 +240,29 @@ def check_engine_options(args: argparse.Namespace) -> None:
         raise InputError(f"--address {args.address!r}: it must be auto, local or HOST:PORT")
 
 
+def check_lookup(args: argparse.Namespace) -> Lookup:
+    """Raises InputError for a folder, an encoding or packages that are not there."""
+    if args.image_root is not None and not Path(args.image_root).is_dir():
+        raise InputError(f"--image_root: there is no folder {args.image_root}")
+    try:
+        codecs.lookup(args.encoding or "utf-8")
+    except LookupError:
+        usual = "utf-8, utf-16, cp1252, gb18030, cp932"
+        raise InputError(f"--encoding {args.encoding!r} is unknown; usual ones: {usual}") from None
+    if args.fetch_urls:
+        from inference.readers.references import check_fetching
+
+        check_fetching()
+    return Lookup(args.image_column, args.encoding, args.image_root, args.fetch_urls)
+
+
 def check_output_options(args: argparse.Namespace) -> str:
     """The format of the results. Raises InputError where they cannot be written as the user wants."""
     if args.output is None:
         if args.resume or args.submission:
             raise InputError(f"--{'resume' if args.resume else 'submission'} needs --output, a file to write to")
-        if args.format == "parquet":
-            raise InputError("--format parquet needs --output, a file to write to")
+        if args.format in ("parquet", "xlsx"):
+            raise InputError(f"--format {args.format} needs --output, a file to write to")
         return args.format or "table"
     check_file(args.output)
     suffix = args.output.resolve().suffix.lower()
@@ -212,7 +276,21 @@ def check_output_options(args: argparse.Namespace) -> str:
         raise InputError(f"--output {args.output.name}: give --format, or a name that ends with {endings}")
     if file_format == "parquet":
         check_parquet()
+    if file_format == "xlsx":
+        check_excel()
     return file_format
+
+
+def check_not_an_input(output: Path, inputs: Sequence[str], sample: Path | None) -> None:
+    """Raises InputError where writing would destroy what is read: an input, its list, the sample, or an image."""
+    if not output.exists():
+        return
+    for given in (*inputs, *(text[1:] for text in inputs if text.startswith("@")), *([str(sample)] if sample else [])):
+        if os.path.exists(given) and os.path.samefile(output, given):
+            raise InputError(f"--output {output.name} is one of the inputs: give it another name")
+    with open(output, "rb") as file:
+        if looks_like_image(file.read(HEAD_BYTES)):
+            raise InputError(f"--output {output.name} is an image: give the results another name")
 
 
 def check_file(path: Path) -> None:

@@ -6,8 +6,9 @@
 
 The code and the model travel to the machines; images do not: each machine opens its own, from a shared file system or
 an object store, with this project's loader. (Ray's read_images would decode them its own way, and one bad file would
-end the run.) Parquet tables with bytes are read by ray.data.read_parquet. The driver takes the rows in the order of the
-input and checks their numbers, so a row that a machine lost or sent twice would be noticed.
+end the run.) Of a Parquet table each machine reads its own row groups, so that a damaged page costs its group. The
+driver takes the rows in the order of the input and checks their numbers, so a row that a machine lost or sent twice
+would be noticed.
 """
 
 import logging
@@ -19,27 +20,24 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from app.ensemble import load_models
 from app.errors import one_line
+from data_prep.pipeline.parquet_tables import ParquetTable
 from inference.journal import Row, as_line, as_row
 from inference.options import PredictOptions, files_of
-from inference.readers.base import InputError, NamedImage, Reader
-from inference.readers.object_store import StoreReader
-from inference.readers.table import ParquetReader, from_cell
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from inference.readers.base import InputError, Lookup, NamedImage, Reader
+from inference.readers.object_store import open_object
+from inference.readers.table import TableReader
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("app", "data_prep", "inference")  # the packages that a machine of the cluster needs, Python files only
 UNIT = 64  # images that are handed out, and repeated after a failure, together
 WAVE = 500_000  # images whose names are held by the driver at the same time
 SPARE_CPUS = 1  # of each machine, for Ray's own tasks, which would wait for ever for a core that a model holds
-READ_CPUS = 0.25
 REASON_LENGTH = 200
 
 
@@ -66,18 +64,26 @@ class ImageWorker(Worker):
         return {"number": batch["number"], "row": np.array(self.classify(list(batch["image"])), dtype=object)}
 
 
-class ParquetWorker(Worker):
-    """For batches of a parquet table, pyarrow tables with the images' column."""
+class TableWorker(Worker):
+    """For batches of {"number", "table", "group"}: a row group of a Parquet table each, read where it is classified."""
 
-    def __init__(self, options: PredictOptions, table: str, column: str) -> None:
-        super().__init__(options)
-        self.table, self.column = table, column
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        numbers: list[int] = []
+        rows: list[str] = []
+        for number, place, group in zip(batch["number"], batch["table"], batch["group"], strict=True):
+            images = images_of_group(str(place), int(group), self.options.lookup)
+            while unit := list(islice(images, UNIT)):
+                rows += self.classify(unit)
+                numbers += [int(number)] * len(unit)
+        return {"number": np.array(numbers), "row": np.array(rows, dtype=object)}
 
-    def __call__(self, batch: "pa.Table") -> "pa.Table":
-        import pyarrow as pa
 
-        cells = batch.column(self.column).to_pylist()
-        return pa.table({"row": self.classify([from_cell(self.table, cell, "") for cell in cells])})
+def images_of_group(place: str, group: int, lookup: Lookup) -> Iterator[NamedImage]:
+    """The images of a row group, as the local engine finds them; a damaged one ends with a row that says so."""
+    reader = TableReader(place, lookup, open_object if "://" in place else None)
+    assert isinstance(reader.table, ParquetTable)
+    for record in reader.table.records_of(group, [reader.column]):
+        yield reader.image_of(record)
 
 
 def classify_on_cluster(options: PredictOptions, images: Iterable[NamedImage], done: int) -> Iterator[Row]:
@@ -95,10 +101,10 @@ def classify_on_cluster(options: PredictOptions, images: Iterable[NamedImage], d
             yield from from_tables(tables, staged, done) if tables else from_images(images, staged)
 
 
-def parquet_table(reader: Reader) -> ParquetReader | None:
-    """The reader of a parquet table, on this machine or in a store; None for any other."""
-    table = reader.container if isinstance(reader, StoreReader) else reader
-    return table if isinstance(table, ParquetReader) else None
+def parquet_table(reader: Reader) -> TableReader | None:
+    """The reader of a Parquet table, on this machine or in a store; None for any other."""
+    table = reader.as_table()
+    return table if table and isinstance(table.table, ParquetTable) else None
 
 
 def from_images(images: Iterable[NamedImage], options: PredictOptions) -> Iterator[Row]:
@@ -119,35 +125,42 @@ def from_images(images: Iterable[NamedImage], options: PredictOptions) -> Iterat
             raise RuntimeError(f"{next_number} of {len(wave)} rows came back from the cluster")
 
 
-def from_tables(tables: Iterable[ParquetReader], options: PredictOptions, done: int) -> Iterator[Row]:
+def from_tables(tables: Iterable[TableReader], options: PredictOptions, done: int) -> Iterator[Row]:
     """Table by table. A table that was begun is read again from its start, and its first rows are not repeated."""
     import ray
 
+    root = options.lookup.image_root
+    lookup = replace(options.lookup, image_root=None if root is None else os.path.abspath(root))
+    options = replace(options, lookup=lookup)
     for table in tables:
-        num_rows = table.count()
-        if done >= num_rows:
-            done -= num_rows
-            continue
+        assert isinstance(table.table, ParquetTable)
         place = table.argument if table.open_file else os.path.abspath(table.argument)
-        dataset = ray.data.read_parquet(place, columns=[table.column], num_cpus=READ_CPUS)
-        pool = actor_pool(options, place, table.column)
-        dataset = dataset.map_batches(ParquetWorker, batch_size=UNIT, batch_format="pyarrow", **pool)
-        number = 0
-        for number, row in enumerate(dataset.iter_rows(), start=1):
+        items = [{"number": i, "table": place, "group": i} for i in range(len(table.table.group_rows))]
+        if not items:
+            continue
+        dataset = ray.data.from_items(items, override_num_blocks=len(items))
+        dataset = dataset.map_batches(TableWorker, batch_size=1, **actor_pool(options))
+        last = 0
+        for row in dataset.iter_rows():
+            if not last <= row["number"] <= last + 1:
+                raise RuntimeError(f"row group {row['number']} of {table.argument} came where {last + 1} belongs")
+            last = row["number"]
+            if done:
+                done -= 1
+                continue
             name, prediction = as_row(row["row"])
-            if number > done:
-                yield as_shown(name, table.argument, place, number), prediction
-        if number != num_rows:
-            raise RuntimeError(f"{number} of {num_rows} rows of {table.argument} came back from the cluster")
-        done = 0
+            yield as_shown(name, table.argument, place, root), prediction
+        if last != len(items) - 1:
+            raise RuntimeError(f"{last + 1} of {len(items)} row groups of {table.argument} came back from the cluster")
 
 
-def as_shown(name: str, table: str, place: str, number: int) -> str:
+def as_shown(name: str, table: str, place: str, root: str | None) -> str:
     """An image's name as the local engine gives it."""
-    folder = os.path.dirname(place)
-    if not name:
-        return f"{table}#{number}"
-    return os.path.join(os.path.dirname(table), name[len(folder) + 1 :]) if name.startswith(f"{folder}/") else name
+    if name.startswith(f"{place}#"):
+        return table + name[len(place) :]
+    folder = os.path.dirname(place) if root is None else os.path.abspath(root)
+    shown = os.path.dirname(table) if root is None else root
+    return os.path.join(shown, name[len(folder) + 1 :]) if name.startswith(f"{folder}/") else name
 
 
 def portable(image: NamedImage) -> NamedImage:

@@ -3,19 +3,21 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from app.prediction import Prediction
-from inference.journal import Row
 from inference.readers.base import Reader, count_images
 from inference.writers import printable
 
 FEW_IMAGES = 8  # no progress bar for so few images
 MAX_REPORTED_ERRORS = 20
 MAX_KINDS = 6
+Item = TypeVar("Item")
 STATUS_WORDS = {"ok": "ok", "review": "to check", "unknown": "not known to the model", "error": "failed"}
+STATUS_WORDS |= {"no_products": "without products"}  # pages, with --screenshots
 
 
-def with_progress(rows: Iterable[Row], readers: Sequence[Reader], to_file: bool, done: int) -> Iterable[Row]:
+def with_progress(rows: Iterable[Item], readers: Sequence[Reader], to_file: bool, done: int) -> Iterable[Item]:
     """A progress bar where somebody watches and the rows themselves are not on the screen.
 
     rows: not begun yet, because counting goes through the readers. done: how many images came before them.
@@ -37,12 +39,21 @@ def report_error(name: str, prediction: Prediction, counts: Counter[str]) -> Non
         print(f"{clear_line}{printable(name)}: {prediction.error}", file=sys.stderr)
 
 
-def print_summary(left_out: Counter[str], counts: Counter[str]) -> None:
-    """What is not in the rows: files that were not looked at, and how many images came out how."""
-    kinds = [f"{number:,} {kind}" for kind, number in left_out.most_common() if number]
+def print_summary(readers: Sequence[Reader], counts: Counter[str]) -> None:
+    """What is not in the rows: files that were not looked at and why, and how many images came out how."""
+    for reader in readers:
+        for note in reader.notes:
+            print(f"{printable(reader.argument)}: {printable(note)}", file=sys.stderr)
+    left_out: Counter[str] = sum((reader.left_out for reader in readers), Counter())
+    kinds = [f"{number:,} {reason(kind)}" for kind, number in left_out.most_common() if number]
     if kinds:
         others = f" and {len(kinds) - MAX_KINDS} other kinds" if len(kinds) > MAX_KINDS else ""
         print(f"left out: {', '.join(kinds[:MAX_KINDS])}{others}", file=sys.stderr)
     if counts.total() > 1:
         parts = [f"{counts[status]:,} {words}" for status, words in STATUS_WORDS.items() if counts[status]]
         print(f"{counts.total():,} images: {', '.join(parts)}", file=sys.stderr)
+
+
+def reason(kind: str) -> str:
+    """Why files of a kind were left out: endings are kinds of files that turned out not to be images."""
+    return f"{printable(kind)} (no image)" if kind.startswith(".") or kind == "without ending" else kind

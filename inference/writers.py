@@ -7,7 +7,9 @@ Every writer takes pairs of a name and an app.prediction.Prediction, which knows
 """
 
 import csv
+import importlib.util
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,10 +23,12 @@ from app.prediction import CSV_COLUMNS, PATH_SEPARATOR, Prediction
 from inference.journal import Row
 from inference.readers.base import InputError
 
-FORMAT_FOR_SUFFIX = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet", ".txt": "table"}
+FORMAT_FOR_SUFFIX = {".jsonl": "jsonl", ".csv": "csv", ".xlsx": "xlsx", ".parquet": "parquet", ".txt": "table"}
 NAME_COLUMN = "image_path"
-NAME_WIDTH = (12, 30)  # least and most columns for an image's name: 100 less the longest path of the fashion model
+NAME_WIDTH = (12, 28)  # least and most columns for an image's name: what 100 leave beside the longest error
 ROWS_TO_FIT = 8  # the table's first column fits the names of the first rows
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*")
 ROWS_PER_GROUP = 10_000  # of a Parquet file; one group is in memory at a time
 
 
@@ -70,7 +74,7 @@ def describe(prediction: Prediction) -> str:
     """One line in words for whoever maintains the catalog."""
     if prediction.status == "error":
         return f"error: {prediction.error}"
-    levels = zip(prediction.category_path, prediction.path_confidences, strict=True)
+    levels = zip(prediction.published_path, prediction.published_confidences, strict=True)
     path = PATH_SEPARATOR.join(f"{category} {confidence:.0%}" for category, confidence in levels)
     if prediction.status == "ok":
         return path
@@ -96,8 +100,16 @@ def write_csv(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
     writer = csv.DictWriter(output, (NAME_COLUMN, *CSV_COLUMNS), lineterminator="\n")
     writer.writeheader()
     for name, prediction in rows:
-        writer.writerow({NAME_COLUMN: name} | prediction.to_csv_row())
+        cells = {NAME_COLUMN: name} | prediction.to_csv_row()
+        writer.writerow({column: safe_cell(value) for column, value in cells.items()})
         output.flush()
+
+
+def safe_cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula when it opens a CSV: an apostrophe before what would be one."""
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
 
 
 def write_parquet(rows: Iterable[Row], path: Path, top_k: int) -> None:
@@ -106,16 +118,24 @@ def write_parquet(rows: Iterable[Row], path: Path, top_k: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    scored = pa.struct([("label", pa.string()), ("confidence", pa.float64())])
-    types = {"confidence": pa.float64(), "unknown_score": pa.float64(), "top_k": pa.list_(scored)}
-    types |= {"category_path": pa.list_(pa.string()), "path_confidences": pa.list_(pa.float64())}
-    types |= {"prediction_set": pa.list_(pa.string())}
-    names = as_object(("", Prediction()), 1)
-    schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
+    schema = answer_schema()
     objects = (as_object((storable(name), prediction), top_k) for name, prediction in rows)
     with pq.ParquetWriter(path, schema) as writer:
         while group := list(islice(objects, ROWS_PER_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def answer_schema() -> Any:
+    """The columns of the JSON lines with their Arrow types."""
+    import pyarrow as pa
+
+    scored = pa.struct([("label", pa.string()), ("confidence", pa.float64())])
+    types = {"confidence": pa.float64(), "unknown_score": pa.float64(), "top_k": pa.list_(scored)}
+    types |= {"category_path": pa.list_(pa.string()), "path_confidences": pa.list_(pa.float64())}
+    types |= {"published_path": pa.list_(pa.string()), "published_confidences": pa.list_(pa.float64())}
+    types |= {"prediction_set": pa.list_(pa.string())}
+    names = as_object(("", Prediction()), 1)
+    return pa.schema([(name, types.get(name, pa.string())) for name in names])
 
 
 def check_parquet() -> None:
@@ -124,6 +144,12 @@ def check_parquet() -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise InputError("Parquet files need the package pyarrow: pip install pyarrow") from None
+
+
+def check_excel() -> None:
+    """Raises InputError where openpyxl is missing."""
+    if importlib.util.find_spec("openpyxl") is None:
+        raise InputError("workbooks need the package openpyxl: pip install openpyxl")
 
 
 WRITERS = {"table": write_table, "jsonl": write_jsonl, "csv": write_csv}

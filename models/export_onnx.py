@@ -16,8 +16,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from transformers import PreTrainedModel
 
+from app.calibration import model_hash
 from app.errors import one_line
 from app.files import replacing
+from app.parents import WEIGHTS_FILE, WEIGHTS_KEY
 from models.onnx_outputs import INPUT, GraphOutputs
 
 MAX_PROBABILITY_DIFFERENCE = 1e-3  # of the graph from torch, most of it from storing the weights in 16 bits
@@ -37,7 +39,7 @@ def export_onnx(model: PreTrainedModel, pixels: np.ndarray, path: Path) -> float
 
     pixels: (batch, 3, height, width) float32 as the model reads them, real images. The file appears only if it
     passes. Weights take 16 bits where that stays within MAX_PROBABILITY_DIFFERENCE, else 32. The model itself is left
-    in float32 on the CPU. Raises ExportError with the cause.
+    in float32 on the CPU. The graph names the safetensors beside it. Raises ExportError with the cause.
     """
     model = model.to(device="cpu", dtype=torch.float32, memory_format=torch.contiguous_format).eval()
     graph = without_traces(_trace(model, torch.from_numpy(pixels)))
@@ -49,6 +51,9 @@ def export_onnx(model: PreTrainedModel, pixels: np.ndarray, path: Path) -> float
     compact_difference = _largest_difference(model, pixels, compact_weights(compact))
     if compact_difference < MAX_PROBABILITY_DIFFERENCE:
         graph, difference = compact, compact_difference
+    weights = path.with_name(WEIGHTS_FILE)
+    if weights.is_file():
+        helper.set_model_props(graph, {WEIGHTS_KEY: model_hash(weights)})
     with replacing(path) as partial:
         onnx.save(graph, partial)
     return difference

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-LFS_SUFFIXES = (".onnx", ".jpg", ".png")  # as in the .gitattributes of a new repository
+LFS_SUFFIXES = (".onnx", ".safetensors", ".npy", ".jpg", ".png")  # as in the .gitattributes of a new repository
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -55,10 +55,33 @@ class Handler(BaseHTTPRequestHandler):
         hub, path = self.record()
         if "/tree/" in path:
             self.answer([{"type": "file", "path": p, "size": len(c), "oid": "0" * 40} for p, c in hub.files.items()])
+        elif "/resolve/" in path:
+            self.send_file(hub, path)
+        elif path.startswith("/api/models/"):
+            self.answer({"id": "me/shirts", "sha": COMMIT, "siblings": [{"rfilename": name} for name in hub.files]})
         elif path.startswith("/api/spaces/") and hub.created:
             self.answer({"id": path.removeprefix("/api/spaces/"), "sha": COMMIT, "siblings": []})
         else:
             self.answer({"error": f"{path} is not part of this stand-in"}, 404)
+
+    do_HEAD = do_GET  # noqa: N815  http.server's own names
+
+    def send_file(self, hub: Hub, path: str) -> None:
+        """USER/NAME/resolve/REVISION/FILE, as the Hub sends it."""
+        data = hub.files.get(path.split("/", 5)[5])
+        if data is None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
 
     def do_POST(self) -> None:
         hub, path = self.record()
@@ -91,7 +114,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         exists = any(one["name"] == wanted["name"] for one in hub.created)
         hub.created.append(wanted)
-        address = f"{hub.url}/spaces/{wanted['organization']}/{wanted['name']}"
+        kind = "spaces/" if wanted.get("type") == "space" else ""
+        address = f"{hub.url}/{kind}{wanted['organization']}/{wanted['name']}"
         self.answer({"url": address, "error": "already there"}, 409 if exists else 200)
 
     def upload_action(self, wanted: dict) -> dict:

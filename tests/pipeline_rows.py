@@ -43,5 +43,5 @@ BAD_IMAGES = {
     "truncated image": encode(draw(1))[:-200],
     "too small": encode(Image.new("RGB", (1, 1)), "PNG"),
     "too large (more than 50 megapixels)": bomb(),
-    "HEIC image": b"\x00\x00\x00\x18ftypheic" + bytes(100),
+    "damaged image (no still image": b"\x00\x00\x00\x18ftypheic" + bytes(100),
 }

@@ -1,6 +1,5 @@
 """What is checked before a training starts, so that nothing fails hours later that could be known at once."""
 
-import json
 import os
 import re
 import shutil
@@ -10,8 +9,8 @@ from pathlib import Path
 from transformers import PreTrainedModel, TrainingArguments
 
 from app.errors import UserError
+from training.run_state import CheckpointError, damage
 
-TRAINER_STATE = "trainer_state.json"  # the file that Trainer writes last
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 ADAM_COPIES = 2  # AdamW's two moments are as large as the weights
 FOLDER_COPIES = 2  # model.safetensors and model.onnx
@@ -19,10 +18,6 @@ FOLDER_COPIES = 2  # model.safetensors and model.onnx
 
 class OutputError(UserError):
     """A folder cannot be written, or its disk does not have enough room; the message says what would help."""
-
-
-class CheckpointError(UserError):
-    """There is nothing to resume from where --resume_from_checkpoint points."""
 
 
 def check_writable(folder: Path, option: str) -> None:
@@ -75,34 +70,59 @@ def _megabytes(count: float) -> str:
 def checkpoint_to_resume(training: TrainingArguments) -> str | None:
     """The checkpoint that --resume_from_checkpoint means: a folder, or True for the newest of the output folder.
 
-    Raises CheckpointError.
+    Raises CheckpointError. One that is damaged, such as by a kill, is passed over for the one before, which is said.
     """
-    given = training.resume_from_checkpoint
-    if given is None or given.lower() == "false":
+    if not wants_to_resume(training):
         return None
+    given = training.resume_from_checkpoint
     if given.lower() != "true":
         if not Path(given).is_dir():
             raise CheckpointError(f"no checkpoint folder {given}; True takes the newest of --output_dir")
-        if not is_complete(Path(given)):
-            raise CheckpointError(f"{given} is not a complete checkpoint; True takes the newest complete one")
+        if reason := damage(Path(given)):
+            raise CheckpointError(f"{given} is not a complete checkpoint: {reason}; True takes the newest complete one")
         return given
-    newest = newest_checkpoint(Path(training.output_dir))
-    if newest is None:
-        print(f"no checkpoint in {training.output_dir} yet: starting from the beginning", file=sys.stderr)
-    return newest and str(newest)
+    damaged = []
+    for checkpoint in reversed(checkpoints(Path(training.output_dir))):
+        if reason := damage(checkpoint):
+            damaged.append(f"{checkpoint.name} cannot be used ({reason})")
+            continue
+        _say_on_leader(training, damaged, f"going on from {checkpoint}")
+        return str(checkpoint)
+    damaged = damaged or [f"no checkpoint in {training.output_dir} yet"]
+    _say_on_leader(training, damaged, "starting from the beginning")
+    return None
+
+
+def _say_on_leader(training: TrainingArguments, reasons: list[str], consequence: str) -> None:
+    if reasons and training.process_index == 0:
+        print(f"{', '.join(reasons)}: {consequence}", file=sys.stderr)
+
+
+def wants_to_resume(training: TrainingArguments) -> bool:
+    given = training.resume_from_checkpoint
+    return given is not None and given.lower() != "false"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoint folders of an output folder, the oldest step first."""
+    return sorted((path for path in folder.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name)), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    match = CHECKPOINT.fullmatch(checkpoint.name)
+    return int(match[1]) if match else 0
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint of an output folder; one that a kill left half-written does not count."""
-    matches = [(CHECKPOINT.fullmatch(path.name), path) for path in folder.glob("checkpoint-*")]
-    steps = {int(match[1]): path for match, path in matches if match and is_complete(path)}
-    return steps[max(steps)] if steps else None
+    """The newest complete checkpoint of an output folder."""
+    return next((path for path in reversed(checkpoints(folder)) if not damage(path)), None)
 
 
-def is_complete(checkpoint: Path) -> bool:
-    """Whether Trainer's state is there and whole."""
-    try:
-        json.loads((checkpoint / TRAINER_STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
+def superseded(output: Path, checkpoint: str | None) -> list[Path]:
+    """The checkpoints that this training does not go on from: they would pass for its own newest ones.
+
+    All of a training that starts from the beginning, else those after the checkpoint that it goes on from.
+    """
+    if checkpoint is None or Path(checkpoint).resolve().parent != output.resolve():
+        return checkpoints(output)
+    return [path for path in checkpoints(output) if step_of(path) > step_of(Path(checkpoint).resolve())]

@@ -17,6 +17,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from data_prep.pipeline.card import dataset_fingerprint
+from data_prep.pipeline.empty_splits import check_filled
 from data_prep.pipeline.prepared import DatasetError, load_prepared, taxonomy_of
 from training.arguments import Arguments, Recipe
 from training.image_dataset import Batch, ImageDataset, bytes_to_cache, cached_pixels, collate
@@ -89,7 +90,10 @@ class PreparedData:
     @classmethod
     def open(cls, folder: str, label: str, cache_dir: str | None = None) -> "PreparedData":
         """Raises DatasetError."""
-        return cls(folder, label, load_prepared(folder, label, NEEDED_SPLITS), Path(cache_dir or f"{folder}/cache"))
+        dataset = load_prepared(folder, label, NEEDED_SPLITS)
+        check_filled(folder, {split: dataset[split] for split in NEEDED_SPLITS})
+        filled = DatasetDict({name: split for name, split in dataset.items() if len(split)})
+        return cls(folder, label, filled, Path(cache_dir or f"{folder}/cache"))
 
     def fingerprint(self) -> str:
         return dataset_fingerprint(self.folder)

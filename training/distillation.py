@@ -8,8 +8,7 @@ from transformers import AutoModelForImageClassification
 
 from app.errors import UserError, one_line
 from models.registry import normalization_of
-
-SHOWN_LABELS = 3
+from training.run_state import label_differences
 
 
 class TeacherError(UserError):
@@ -50,11 +49,5 @@ class Teacher(torch.nn.Module):
 
 
 def _check_labels(folder: str, own: list[str], labels: list[str]) -> None:
-    missing, extra = [label for label in labels if label not in own], [label for label in own if label not in labels]
-    differences = [
-        f"{what} {len(names)} ({', '.join(names[:SHOWN_LABELS])}{', …' if len(names) > SHOWN_LABELS else ''})"
-        for what, names in (("it lacks", missing), ("the dataset lacks", extra))
-        if names
-    ]
-    if differences:
-        raise TeacherError(f"--teacher {folder} has other labels than the dataset: {' and '.join(differences)}")
+    if differences := label_differences(own, labels):
+        raise TeacherError(f"--teacher {folder} has other labels than the dataset: {differences}")

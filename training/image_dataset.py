@@ -4,6 +4,8 @@ pixels = cached_pixels(split, image_size=128, folder=Path("data/kaggle_fashion/c
 """
 
 import hashlib
+import math
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +18,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from app.files import replacing
-from app.images import load_image, resize
+from app.images import DRAFT_FACTOR, load_image, resize
 from data_prep.pipeline.command import available_cores
+from training.pixel_cache import fault, seal
 
 CHUNK_ROWS = 256
+SHAPING = f"squeezed from {DRAFT_FACTOR}"  # how an image gets its size; in the name of its cache
+COMPARED_ROWS = 5  # of a file of decoded images, with what the dataset gives now
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # pixels, label ids, row numbers
 
 
@@ -100,35 +105,58 @@ def model_inputs(pixels: np.ndarray, labels: np.ndarray) -> dict[str, torch.Tens
 
 
 def cached_pixels(split: Dataset, image_size: int, folder: Path) -> np.ndarray:
-    """All images of a split as (rows, image_size, image_size, 3) uint8, decoded once and then mapped from a file."""
-    path = cache_file(split, image_size, folder)
-    if not path.exists():
+    """All images of a split as (rows, image_size, image_size, 3) uint8, decoded once and then mapped from a file.
+
+    The file is read against its hash, and some rows against the dataset; if they differ, it is written anew.
+    """
+    path, shape = cache_file(split, image_size, folder), _shape(split, image_size)
+    reason = fault(path, shape) or _other_pixels(split, image_size, path)
+    if reason:
+        if path.exists():
+            print(f"{path}: the decoded images are {reason}; decoding them again", file=sys.stderr)
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
             _decode_all(split, image_size, partial)
+        seal(path)
     return np.load(path, mmap_mode="r")
 
 
 def cache_file(split: Dataset, image_size: int, folder: Path) -> Path:
     """Its name holds what decides its content, so another size or another dataset gets another file."""
-    key = hashlib.sha256(f"{split._fingerprint} {image_size} {Image.__version__}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{split._fingerprint} {image_size} {Image.__version__} {SHAPING}".encode()).hexdigest()[:16]
     return folder / f"{key}.npy"
 
 
 def bytes_to_cache(splits: Iterable[Dataset], image_size: int, folder: Path) -> int:
     """What cached_pixels will write for these splits that is not there yet."""
-    return sum(len(split) * 3 * image_size**2 for split in splits if not cache_file(split, image_size, folder).exists())
+    shapes = {cache_file(split, image_size, folder): _shape(split, image_size) for split in splits}
+    return sum(math.prod(shape) for path, shape in shapes.items() if fault(path, shape, deep=False))
 
 
 def decode(data: bytes, image_size: int) -> np.ndarray:
     """(image_size, image_size, 3) uint8 of an encoded image. Raises ImageError."""
-    return np.asarray(resize(load_image(data, target_size=image_size), (image_size, image_size)))
+    return np.asarray(resize(load_image(data, target_size=image_size), (image_size, image_size), pad=False))
+
+
+def _shape(split: Dataset, image_size: int) -> tuple[int, ...]:
+    return len(split), image_size, image_size, 3
+
+
+def _undecoded(split: Dataset) -> Dataset:
+    return split.select_columns("image").cast_column("image", ImageFeature(decode=False))
+
+
+def _other_pixels(split: Dataset, image_size: int, path: Path) -> str:
+    """What is wrong if some rows, decoded now, are not as in the file; an empty string if they are."""
+    pixels, encoded = np.load(path, mmap_mode="r"), _undecoded(split)
+    rows = sorted({round(row) for row in np.linspace(0, len(split) - 1, COMPARED_ROWS)})
+    same = all(np.array_equal(decode(encoded[row]["image"]["bytes"], image_size), pixels[row]) for row in rows)
+    return "" if same else "others than the dataset's"
 
 
 def _decode_all(split: Dataset, image_size: int, path: Path) -> None:
-    shape = (len(split), image_size, image_size, 3)
-    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    encoded = split.select_columns("image").cast_column("image", ImageFeature(decode=False))
+    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=_shape(split, image_size))
+    encoded = _undecoded(split)
     # Pillow releases the interpreter's lock while it decodes and resizes, so threads use every core.
     with ThreadPoolExecutor(available_cores()) as pool, tqdm(total=len(split), desc="decode", unit=" images") as bar:
         for start in range(0, len(split), CHUNK_ROWS):

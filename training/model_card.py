@@ -8,16 +8,24 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torchvision.transforms import v2
 from transformers import Trainer
 
+from app.calibration import CALIBRATION_FILE, CENTERS_FILE
 from app.files import write_json, write_text
+from app.model_files import INT8_FILE, MODEL_FILE
+from data_prep.pipeline.card import DatasetError, read_card, table
+from models.registry import checkpoint_of
 from training.arguments import Arguments
 
+OWN = ("basic_cnn", "residual_cnn")
+HUB_DATASETS = "hf://datasets/"
+MAX_PATHS = 200  # of the category tree in the card
+DERIVED = (MODEL_FILE, INT8_FILE, CALIBRATION_FILE, CENTERS_FILE)
 CARD = """---
 {metadata}
 ---
 # {title}
 
-{base} fine-tuned on `{dataset}` to tell {num_labels} values of `{label}` apart, from product images padded to a
-square and resized to {size}×{size} pixels.
+{base} fine-tuned on `{dataset}` to tell {num_labels} values of `{label}` apart, from product images resized to
+{size}×{size} pixels, whatever their shape.
 
 | metric | validation | test |
 |---|---|---|
@@ -25,7 +33,31 @@ square and resized to {size}×{size} pixels.
 
 Made with `{command}`, seed {seed}. `arguments.json` holds every argument, `config.json` the labels and the taxonomy.
 
+## Use
+
+{stock}
     python predict.py --model {folder} --image_path photo.jpg
+
+`model.onnx` reads `pixel_values` (batch, 3, {size}, {size}), the RGB image resized with a bilinear filter, scaled to
+[0, 1] and normalized as `preprocessor_config.json` says, and gives `logits`. In a browser, transformers.js reads the
+same folder with `pipeline("image-classification", name, {{subfolder: "", dtype: "fp32"}})`; but it resizes by
+other rules than Pillow, which changes some answers.
+
+## Data
+
+{data}
+
+## Categories
+
+{categories}
+"""
+STOCK = """    from transformers import pipeline
+    pipeline("image-classification", model="{folder}")("photo.jpg")
+
+"""
+OWN_ARCHITECTURE = """`{model_type}` is an architecture of this project: transformers loads it where `models.small_cnns`
+is imported. `model.onnx` needs nothing of this project.
+
 """
 
 
@@ -36,6 +68,7 @@ def write_model_folder(trainer: Trainer, arguments: Arguments, command: str, sco
     Only safetensors and JSON go in: the Trainer's own pickles stay in the checkpoint folders.
     """
     folder = Path(trainer.args.output_dir)
+    remove_derived(folder)
     trainer.model.save_pretrained(folder)
     normalize = next(step for step in trainer.eval_transform.transforms if isinstance(step, v2.Normalize))
     write_preprocessor(folder, trainer.model.config.image_size, normalize.mean, normalize.std)
@@ -44,11 +77,24 @@ def write_model_folder(trainer: Trainer, arguments: Arguments, command: str, sco
     write_text(folder / "README.md", _card(trainer, arguments, command, scores))
 
 
+def remove_derived(folder: Path) -> None:
+    """Delete what was made from the weights that the folder held before: graphs and calibration."""
+    found = [path for name in DERIVED if (path := folder / name).exists()]
+    for path in found:
+        path.unlink()
+    if found:
+        print(f"{folder}: removed {', '.join(path.name for path in found)}, made from the weights before")
+
+
 def write_preprocessor(folder: Path, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Hugging Face's names for what the training images went through, plus `do_pad_to_square`."""
+    """What the training images went through, in the words of a stock processor: resized without padding.
+
+    So transformers.pipeline and predict.py read an image alike. A folder with `do_pad_to_square` is
+    one from before; only predict.py and the page pad its images.
+    """
     content = {
         "image_processor_type": "ViTImageProcessor",  # resize to a fixed size, rescale, normalize: fits every model
-        "do_pad_to_square": True,
+        "do_convert_rgb": True,
         "do_resize": True,
         "size": {"height": size, "width": size},
         "resample": 2,
@@ -72,7 +118,11 @@ def _card(trainer: Trainer, arguments: Arguments, command: str, scores: dict[str
         EvalResult("image-classification", dataset, dataset, metric, scores[key], dataset_split=split)
         for key, (split, metric) in split_and_metric.items()
     ]
+    facts, base = data_facts(arguments.dataset), base_model(arguments)
+    config = trainer.model.config
     metadata = ModelCardData(
+        base_model=base,
+        datasets=[hub_dataset(arguments.dataset) or dataset],
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="image-classification",
@@ -93,8 +143,42 @@ def _card(trainer: Trainer, arguments: Arguments, command: str, scores: dict[str
             command=command,
             seed=trainer.args.seed,
             folder=folder,
+            stock=(OWN_ARCHITECTURE if config.model_type in OWN else STOCK).format(
+                folder=folder, model_type=config.model_type
+            ),
+            data=" ".join(f"{name}: {value}." for name, value in facts.items()) or f"`{dataset}`.",
+            categories="\n".join(category_lines(config.taxonomy)),
         )
     ).content
+
+
+def base_model(arguments: Arguments) -> str | None:
+    """The Hub id of the weights that training began with; None for a local folder or no weights."""
+    source = None if arguments.from_scratch else arguments.pretrained or checkpoint_of(arguments.model)
+    return None if source is None or Path(source).exists() else source
+
+
+def hub_dataset(address: str) -> str | None:
+    """USER/NAME of hf://datasets/USER/NAME/…"""
+    name = address.removeprefix(HUB_DATASETS)
+    return None if name == address else "/".join(name.split("/")[:2])
+
+
+def data_facts(dataset: str) -> dict[str, str]:
+    """Name, source, licence and fingerprint of a prepared dataset, as its own card has them; empty without one."""
+    try:
+        facts = read_card(dataset)
+    except (DatasetError, OSError):
+        return {}
+    names = {"Name": "pretty_name", "Source": "source", "Licence": "license", "Fingerprint": "fingerprint"}
+    return {shown: str(facts[key]) for shown, key in names.items() if key in facts}
+
+
+def category_lines(taxonomy: dict) -> list[str]:
+    """A table of the paths, broad category first."""
+    paths = sorted(taxonomy["paths"].values())
+    rest = [f"\nand {len(paths) - MAX_PATHS} more, in `config.json`."] if len(paths) > MAX_PATHS else []
+    return [*table(taxonomy["levels"], paths[:MAX_PATHS]), *rest]
 
 
 def _is_quality(key: str) -> bool:

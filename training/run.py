@@ -3,6 +3,7 @@
 trainer = train_model(open_data(arguments, recipe), training, arguments, recipe, command="python train.py ...")
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,16 +13,25 @@ import torch
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainingArguments, set_seed
 
 from models.export_onnx import CHECKED_IMAGES, ExportError, export_onnx
+from models.hub import check_push, push_folder
 from models.registry import build_model
 from training.arguments import Arguments, Recipe
 from training.augment.batch import batch_transforms
 from training.augment.mixup import PerSampleMix
-from training.checkpoints import check_room, check_writable, checkpoint_to_resume, newest_checkpoint
+from training.checkpoints import (
+    check_room,
+    check_writable,
+    checkpoint_to_resume,
+    newest_checkpoint,
+    superseded,
+    wants_to_resume,
+)
 from training.data import Images, TrainingData
 from training.distillation import Teacher
 from training.image_dataset import collate
 from training.losses import Loss
 from training.model_card import write_model_folder
+from training.run_state import RunState, identity, one_training, read_state
 from training.scores import scores_by_level
 from training.tracking import finish_tracking, start_tracking
 from training.trainer import DivergedError, ImageTrainer
@@ -39,18 +49,38 @@ def train_model(
 
     Raises UserError for a choice of the user that does not work, DivergedError and ExportError.
     """
-    check_writable(Path(training.output_dir), "--output_dir")
+    output = Path(training.output_dir)
+    push = take_push(training)
+    check_writable(output, "--output_dir")
     if data.cache:
         check_writable(data.cache, "--cache_dir")
+    with one_training(output, leader=training.process_index == 0):
+        trainer = _train(data, training, arguments, recipe, command, trainer_class)
+        if push and trainer.is_world_process_zero():
+            print(push_folder(output, training.hub_model_id, training.hub_private_repo))
+        return trainer
+
+
+def _train(
+    data: TrainingData,
+    training: TrainingArguments,
+    arguments: Arguments,
+    recipe: Recipe,
+    command: str,
+    trainer_class: Callable[..., ImageTrainer],
+) -> ImageTrainer:
     checkpoint = checkpoint_to_resume(training)
+    state = begin_run(data, training, arguments, recipe, checkpoint)
     set_seed(training.seed)
     model = labeled_model(arguments, data)
     teacher = load_teacher(arguments, recipe, model)
     check_room(model, training, recipe.ema > 0, data.cache, data.bytes_to_cache(arguments.image_size))
-    trackers = start_tracking(training, tracked_config(data, training, arguments, recipe, command))
+    trackers = start_tracking(training, tracked_config(data, training, arguments, recipe, command), state)
+    state.write()
     with training.main_process_first(desc="decode"):
         images = data.images(label_columns(model), model.config.image_size, training.seed)
     trainer = build_trainer(model, teacher, data, images, training, arguments, recipe, trainer_class)
+    trainer.run_state = state
     fit(trainer, checkpoint)
     scores = final_scores(trainer, images)
     save(trainer, arguments, command, scores)
@@ -58,6 +88,37 @@ def train_model(
         export(trainer, images)
     finish_tracking(trackers, trainer, images, scores)
     return trainer
+
+
+def take_push(training: TrainingArguments) -> bool:
+    """Whether --push_to_hub was given, which it no longer is afterwards: the Trainer would send pickles and no graph.
+
+    Raises HubError before any work if the push cannot succeed.
+    """
+    push, training.push_to_hub = training.push_to_hub, False
+    if push:
+        check_push(training.hub_model_id)
+    return push
+
+
+def begin_run(
+    data: TrainingData, training: TrainingArguments, arguments: Arguments, recipe: Recipe, checkpoint: str | None
+) -> RunState:
+    """Raises CheckpointError if the checkpoint is of another training."""
+    output = Path(training.output_dir)
+    names = data.splits["train"].features[data.label].names
+    described = identity(names, data.fingerprint(), training, arguments, recipe)
+    state = RunState.begin(output, described, arguments.dataset, checkpoint)
+    state.superseded = superseded(output, checkpoint)
+    if not checkpoint and wants_to_resume(training):  # it was stopped before its first checkpoint
+        state.trackers = read_state(output).get("trackers", {})
+    elif not checkpoint and state.superseded and training.process_index == 0:
+        print(
+            f"{output} holds checkpoints of an earlier training, which go when this one saves its first: to continue "
+            "that one instead, stop now and add --resume_from_checkpoint True",
+            file=sys.stderr,
+        )
+    return state
 
 
 def labeled_model(arguments: Arguments, data: TrainingData) -> PreTrainedModel:

@@ -29,6 +29,7 @@ from evaluation.provenance import machine
 from evaluation.scoring import score
 from evaluation.wandb_runs import has_wandb_key
 from training.data import Images
+from training.run_state import RunState
 from training.scores import SCORES
 
 PROJECT = "snapshelf"
@@ -68,14 +69,18 @@ class Outcome:
 class Tracker:
     """A run that is being recorded; `module` is wandb or trackio, whose calls used here are the same."""
 
-    def __init__(self, name: str, training: TrainingArguments, config: dict):
+    def __init__(self, name: str, training: TrainingArguments, config: dict, state: RunState):
+        """state: holds the name of the run that is continued, and gets that of a new one."""
         self.name = name
         self.module = import_module(name)
         self.training = training
         self.config = config
+        self.state = state
         self.log_model = os.environ.get("WANDB_LOG_MODEL", "false").lower() not in ("", "0", "false")
         if name == "wandb":
             self._start_wandb()
+        else:  # the Trainer's callback goes on with the run of this name
+            training.run_name = state.trackers.setdefault(name, training.run_name)
 
     def _start_wandb(self) -> None:
         """Start the run before the Trainer's callback would, so that a failure is one line and comes first."""
@@ -89,11 +94,14 @@ class Tracker:
                 name=self.training.run_name or folder.name,
                 config=self.config,
                 mode="offline" if offline else None,
+                id=self.state.trackers.get("wandb"),
+                resume="allow",
             )
         except (self.module.Error, OSError) as error:
             raise TrackingError(
                 f"W&B does not start a run: {one_line(error)}; WANDB_MODE=offline records it on disk instead"
             ) from error
+        self.state.trackers["wandb"] = self.module.run.id
 
     def finish(self, outcome: Outcome) -> None:
         """Send what the finished model has to show, end the run, and print how to see it."""
@@ -107,7 +115,7 @@ class Tracker:
         finally:
             run = getattr(self.module, "run", None)
             offline = self.name == "wandb" and run is not None and run.settings.mode in ("offline", "dryrun")
-            where = Path(run.settings.sync_dir) if offline else None
+            where = parts_of_run(Path(run.settings.sync_dir), run.id) if offline else None
             self.module.finish()
             if self.name == "wandb":
                 os.environ["WANDB_LOG_MODEL"] = "end" if self.log_model else "false"
@@ -160,6 +168,11 @@ class Tracker:
         self.module.run.log_artifact(artifact)
 
 
+def parts_of_run(folder: Path, run: str) -> str:
+    """The folders that hold an offline run, one for each time it was begun or resumed, the oldest first."""
+    return " ".join(str(part) for part in sorted(folder.parent.glob(f"offline-run-*-{run}")))
+
+
 def check_tracking(training: TrainingArguments) -> None:
     """Raises TrackingError before any work: for an unknown tracker, one that is not installed, an exposed token."""
     if training.hub_token:
@@ -175,10 +188,11 @@ def check_tracking(training: TrainingArguments) -> None:
         raise TrackingError(f"--report_to {missing[0]} needs a package that is not installed: pip install {missing[0]}")
 
 
-def start_tracking(training: TrainingArguments, config: dict) -> list[Tracker]:
+def start_tracking(training: TrainingArguments, config: dict, state: RunState) -> list[Tracker]:
     """Start a run in each tracker that --report_to names; on the first of several processes only.
 
-    config: the resolved arguments and what the leaderboard shows of a run. Raises TrackingError.
+    config: the resolved arguments and what the leaderboard shows of a run. state: of this training, which tells whether
+    it goes on with a recorded run. Raises TrackingError.
     """
     if training.project == CALLBACK_PROJECT:
         training.project = PROJECT
@@ -186,7 +200,7 @@ def start_tracking(training: TrainingArguments, config: dict) -> list[Tracker]:
     if training.process_index != 0:
         return []
     config = {**config, "machine": machine()}
-    return [Tracker(name, training, config) for name in TRACKERS if name in training.report_to]
+    return [Tracker(name, training, config, state) for name in TRACKERS if name in training.report_to]
 
 
 def finish_tracking(

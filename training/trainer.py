@@ -1,5 +1,6 @@
 """A Transformers Trainer for uint8 image batches: augments whole batches, computes the recipe's loss, stops at NaN."""
 
+import sys
 from pathlib import Path
 
 import torch
@@ -11,10 +12,10 @@ from app.errors import UserError
 from models.layers import head_of, layer_depths
 from training.arguments import Recipe
 from training.callbacks import EMA, FreezeBackbone, SeedEachProcess
-from training.checkpoints import TRAINER_STATE
 from training.distillation import Teacher
 from training.losses import Loss, distillation_loss
 from training.param_groups import parameter_groups
+from training.run_state import RunState, damage
 from training.sampler import BalancedSampler
 
 # Reading a loss waits for all that the GPU has queued, so it is done for many steps at once.
@@ -24,6 +25,13 @@ SHOWN_IMAGES = 8
 
 class DivergedError(UserError):
     """The loss or a weight is not a finite number any more; the message says where."""
+
+
+def use_running_statistics_for_one_value(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+    """A hook of BatchNorm: a last batch of one image, averaged over its places, has no spread of its own to normalize
+    with, and torch refuses it. model.train() switches the layer back for the next batch."""
+    if module.training and inputs[0].numel() == inputs[0].shape[1]:
+        module.training = False
 
 
 class ImageTrainer(Trainer):
@@ -53,8 +61,12 @@ class ImageTrainer(Trainer):
         self.teacher = None if teacher is None else teacher.to(device, memory_format=torch.channels_last)
         self.freeze = FreezeBackbone(self.model, head_of(self.model), self.recipe.freeze_backbone)
         self.average = EMA(self.model, self.recipe.ema) if self.recipe.ema else None
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.register_forward_pre_hook(use_running_statistics_for_one_value)
         for callback in filter(None, (self.freeze, SeedEachProcess(), self.average)):
             self.add_callback(callback)
+        self.run_state: RunState | None = None  # what the checkpoints tell about the run, set by training/run.py
         # (step, learning rate, loss, rows of the batch) of the steps that _check_losses has not looked at.
         self.unchecked: list[tuple[int, float, torch.Tensor, torch.Tensor | None]] = []
 
@@ -147,13 +159,16 @@ class ImageTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial) -> None:
         self._check_losses()
-        state = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / TRAINER_STATE
-        if self.args.should_save:
-            state.unlink(missing_ok=True)  # an older run's, which would make a half-written checkpoint look complete
+        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         finite = [tensor.isfinite().all() for tensor in self.model.state_dict().values()]
         if not torch.stack(finite).all():
             raise DivergedError(f"a weight is not a finite number after step {self.state.global_step}")
+        keeper = self.run_state if self.args.should_save else None
+        if keeper:
+            keeper.before_checkpoint(checkpoint)
         super()._save_checkpoint(model, trial)
+        if keeper:
+            keeper.after_checkpoint(checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
@@ -166,6 +181,10 @@ class ImageTrainer(Trainer):
             self.average.load(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
+        if reason := damage(Path(self.state.best_model_checkpoint)):
+            message = f"the best checkpoint, {self.state.best_model_checkpoint}, cannot be used ({reason})"
+            print(f"{message}: the last weights are kept", file=sys.stderr)
+            return
         super()._load_best_model()
         if self.average is not None:
             self.average.load(self.state.best_model_checkpoint)

@@ -1,11 +1,13 @@
 """The functions for programs: /classify, /classify_batch and /find_products, whose names are stable."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from .. import limits
 from ..batches import Batch
 from ..images import ImageError
 from ..limits import RequestError
@@ -17,6 +19,7 @@ def add_endpoints(service: Service) -> None:
     """Add endpoints without anything to see to the Blocks in which this is called."""
     image, files = SafeImage(visible=False, label="image"), Files(visible=False, label="files", file_count="multiple")
     model = gr.Dropdown(service.names, value=service.default, visible=False, label="model")
+    page_model = gr.Dropdown(service.names, value=service.page_model, visible=False, label="model")
     top_k = gr.Number(TOP_K, precision=0, visible=False, label="top_k")
     answer, button = gr.JSON(visible=False, label="answer"), gr.Button(visible=False)
 
@@ -41,13 +44,14 @@ def add_endpoints(service: Service) -> None:
             top_k: how many of the most likely labels to list
         """
         names: list[str] = []
+        end = time.monotonic() + limits.MAX_BATCH_SECONDS
 
         def sources() -> Iterator[Path | bytes | ImageError]:
-            for name, source in Batch(files):
+            for name, source in Batch(files).images(end):
                 names.append(name)
                 yield source
 
-        predictions = service.classify_batch(sources(), model, top_k)
+        predictions = list(service.classify_stream(sources(), model, top_k, end))
         return [
             {"file": name, **prediction.to_dict(DIGITS)} for name, prediction in zip(names, predictions, strict=True)
         ]
@@ -63,8 +67,9 @@ def add_endpoints(service: Service) -> None:
         """
         return service.find_products(required(image), model, top_k).to_dict()
 
-    for function, source in ((classify, image), (classify_batch, files), (find_products, image)):
-        button.click(function, [source, model, top_k], answer, api_name=function.__name__)
+    functions = ((classify, image, model), (classify_batch, files, model), (find_products, image, page_model))
+    for function, source, name in functions:
+        button.click(function, [source, name, top_k], answer, api_name=function.__name__)
 
 
 def required(image: Path | bytes | None) -> Path | bytes:

@@ -9,21 +9,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ..limits import BusyError, NotAnImageError, RequestError, TooLargeError, UnreadableError
+from ..guard import bodies
+from ..limits import BusyError, NotAnImageError, RequestError, UnreadableError
 from .schemas import FileProblem, Problem
-from .uploads import MalformedError, NoFileError, TooSlowError, WrongTypeError
+from .uploads import NoFileError
 
 # The first class that fits decides.
 STATUSES: dict[type[RequestError], tuple[int, str]] = {
-    BusyError: (503, "busy"),
-    WrongTypeError: (415, "wrong_type"),
     NotAnImageError: (415, "not_an_image"),
-    TooLargeError: (413, "too_large"),
     UnreadableError: (422, "unreadable_image"),
     NoFileError: (422, "no_file"),
-    TooSlowError: (408, "too_slow"),
-    MalformedError: (400, "malformed"),
-    RequestError: (422, "invalid"),
+    **bodies.STATUSES,
 }
 EXPLANATIONS = {
     400: "The form is damaged or incomplete",

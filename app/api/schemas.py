@@ -10,19 +10,28 @@ class Score(BaseModel):
     confidence: float = Field(ge=0, le=1)
 
 
-class Result(BaseModel):
+class Prediction(BaseModel):
     """What the model says about one image; with status "error" only `error` is set."""
 
-    file: str = Field(description="the name that came with the upload")
     status: Literal["ok", "review", "unknown", "error"]
-    label: str | None = Field(description="for review the deepest category that is certain enough; null for unknown")
-    confidence: float | None = Field(ge=0, le=1, description="of label, or of the best label where label is null")
+    label: str | None = Field(description="the most probable label, whatever the status; null only for error")
+    confidence: float | None = Field(ge=0, le=1, description="of label")
     category_path: list[str] = Field(description="from the broadest category down to label")
     path_confidences: list[float] = Field(description="for each level of category_path")
+    published_path: list[str] = Field(
+        description="the deepest category that is certain enough to publish; may be empty"
+    )
+    published_confidences: list[float] = Field(description="for each level of published_path")
     top_k: list[Score] = Field(description="the most probable labels, best first")
     prediction_set: list[str] = Field(description="contains the true label with the calibrated coverage, if calibrated")
     unknown_score: float | None = Field(description="the higher, the less the image looks like a known product")
     error: str | None = None
+
+
+class Result(Prediction):
+    """One file's."""
+
+    file: str = Field(description="the name that came with the upload")
 
 
 class Answer(BaseModel):
@@ -38,7 +47,7 @@ class Model(BaseModel):
     levels: list[str] = Field(description="of the taxonomy, from broad to narrow")
     image_size: tuple[int, int] = Field(description="height and width that the model reads, in pixels")
     precision: str
-    calibrated: bool = Field(description="whether it can answer review and unknown")
+    calibrated: bool = Field(description="whether it can answer ok and unknown")
 
 
 class Health(BaseModel):

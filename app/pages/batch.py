@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -63,18 +64,20 @@ def classified(
     on_prediction: OnPrediction | None = None,
 ) -> list[cards.Row]:
     """One row per image. Raises RequestError."""
-    waiting: list[tuple[str, str, Source]] = []
+    end = time.monotonic() + limits.MAX_BATCH_SECONDS
+    waiting: list[tuple[str, Source]] = []
 
     def sources() -> Iterator[Source]:
-        for name, source in batch:
-            waiting.append((name, cards.thumbnail(source), source if on_prediction else b""))
-            yield source
+        for image in batch.images(end):
+            waiting.append(image)
+            yield image[1]
 
     rows: list[cards.Row] = []
-    for prediction in service.classify_stream(sources(), model):
-        name, thumbnail, source = waiting[len(rows)]
-        waiting[len(rows)] = ("", "", b"")  # the images of a zip would stay in memory
-        rows.append(cards.Row(name, thumbnail, prediction))
+    for prediction in service.classify_stream(sources(), model, end=end):
+        name, source = waiting[len(rows)]
+        waiting[len(rows)] = ("", b"")  # the images of a zip would stay in memory
+        shown = prediction.status != "error" and time.monotonic() < end
+        rows.append(cards.Row(name, cards.thumbnail(source, service.decode) if shown else "", prediction))
         if on_prediction:
             on_prediction(name, source, prediction)
         progress((len(rows), batch.count), desc="Classifying", unit="images")

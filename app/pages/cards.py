@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from PIL import Image
 
-from ..calibration import Calibration
 from ..classifier import Classifier
 from ..images import ImageError, ImageSource, load_image
 from ..prediction import Prediction
-from ..service import Answer, Products
+from ..service import Answer, Decode, Products
 from .rendering import count, data_url, render
 
 THUMBNAIL = 96  # pixels, shown at half the size: phones have two or three pixels per CSS pixel
@@ -19,6 +18,7 @@ PAGE_WIDTH = 720
 HEAT_WIDTH = 640
 STATUSES = {"ok": "Publish", "review": "Needs review", "unknown": "Unknown product", "error": "Not readable"}
 UNCALIBRATED = "Best guess"
+ASKED = 2  # labels that a question offers
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +30,39 @@ class Row:
     prediction: Prediction
 
 
-def verdict_reason(prediction: Prediction, calibration: Calibration | None) -> str:
+def verdict_reason(prediction: Prediction, classifier: Classifier) -> str:
     """Why the verdict is what it is, and what to do."""
-    if prediction.status == "ok" and calibration is None:
-        return "This model has no thresholds yet, so please check the answer yourself."
-    if prediction.status == "ok" and calibration:
+    calibration = classifier.calibration
+    if calibration is None:
+        return "Nobody has measured yet how often this model is right, so please check; calibrate.py measures it."
+    if prediction.status == "ok":
         precision = f"{100 * calibration.target_precision:.3g}"
         return f"Certain enough for the catalogue. Answers this certain are right {precision} times in 100."
-    if prediction.status == "review" and prediction.label:
-        return f"{prediction.label} is certain, the exact category is not. Please pick it."
+    if prediction.status == "review" and prediction.published_path:
+        return f"It's {lowered(prediction.published_path[-1])}: {question(prediction, classifier)}"
     if prediction.status == "review":
         return "Not certain enough to publish. Please pick the category."
     return "It does not look like anything that this model has learned."
 
 
+def question(prediction: Prediction, classifier: Classifier) -> str:
+    """What a person has to tell apart: the most probable labels inside the category that is certain."""
+    path_of = dict(zip(classifier.labels, classifier.taxonomy.paths, strict=True))
+    certain = prediction.published_path
+    inside = [label for label, _ in prediction.top_k if path_of.get(label, [])[: len(certain)] == certain]
+    names = [lowered(label) for label in inside[:ASKED]]
+    return f"{' or '.join(names)}?" if len(names) > 1 else "please pick the exact category."
+
+
+def lowered(name: str) -> str:
+    """A category inside a sentence; abbreviations such as "USB Cable" stay."""
+    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
+
+
 def badges(calibrated: bool) -> dict[str, tuple[str, str]]:
     """For each status its kind, which is a class of CSS, and its name."""
     names = {status: (status, name) for status, name in STATUSES.items()}
-    return names if calibrated else {**names, "ok": ("guess", UNCALIBRATED)}
+    return names if calibrated else {**names, "review": ("guess", UNCALIBRATED)}
 
 
 def answer_card(answer: Answer, classifier: Classifier, with_name: bool) -> Markup:
@@ -57,7 +72,7 @@ def answer_card(answer: Answer, classifier: Classifier, with_name: bool) -> Mark
         answer=answer,
         prediction=answer.prediction,
         verdict=badges(classifier.calibration is not None)[answer.prediction.status],
-        reason=verdict_reason(answer.prediction, classifier.calibration),
+        reason=verdict_reason(answer.prediction, classifier),
         num_labels=len(classifier.labels),
         with_name=with_name,
     )
@@ -76,24 +91,24 @@ def figure(image: Image.Image, alt: str, caption: str, longest: int = HEAT_WIDTH
     return render("figure", source=data_url(image, longest), alt=alt, caption=caption)
 
 
-def thumbnail(source: ImageSource | ImageError) -> str:
+def thumbnail(source: ImageSource | ImageError, decode: Decode = load_image) -> str:
     """A small image of a file as a data-URL; "" where it cannot be read, which its row says in words."""
     if isinstance(source, ImageError):
         return ""
     try:
-        return data_url(load_image(source, target_size=THUMBNAIL), THUMBNAIL, THUMBNAIL_QUALITY)
+        return data_url(decode(source, THUMBNAIL), THUMBNAIL, THUMBNAIL_QUALITY)
     except ImageError:
         return ""
 
 
 def outlined_page(screenshot: Products) -> Markup:
     """The screenshot with a numbered outline around each product."""
-    page = screenshot.page
+    page = screenshot.screenshot
     longest = round(PAGE_WIDTH * max(1, page.height / page.width))
     return render(
         "outlined_page",
         page=page,
-        source=data_url(page, longest),
+        source=data_url(page.image, longest),
         products=screenshot.products,
         badge_size=page.width * 0.075,
     )

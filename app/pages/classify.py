@@ -104,5 +104,5 @@ def answer_cards(service: Service, image: Path | bytes, model: str, other: str) 
 def heat_figure(service: Service, image: Path | bytes, model: str) -> Markup:
     """Raises RequestError."""
     best = service.classify(image, model).prediction.top_k[0].label
-    caption = f"Warm regions spoke for {best} ({model})."
+    caption = f"Hiding the warm regions changes the answer {best} most ({model})."
     return cards.figure(service.heat_map(image, model, best), f"Heat map for {best}", caption)

@@ -22,7 +22,6 @@ from ..service import Service
 
 HEADER = ("id", "action", "column", "label", "reason")  # as data_prep/pipeline/corrections.py reads them
 SPLITS = ("train", "validation")  # corrections leave the test split alone
-UNCERTAIN = 0.5  # below it an answer of a model without calibration needs a person
 CERTAIN = 0.8  # from here on another label than the dataset's is suspicious
 IMAGE_SIDE = 512
 MAX_ITEMS = 2000  # about 60 MB of images
@@ -132,7 +131,7 @@ def review_reason(prediction: Prediction, label: str = "") -> str:
         return f"The data says {label}, the model is certain of {best.label}."
     if prediction.status == "unknown":
         return "It does not look like anything that the model has learned."
-    if prediction.status == "review" or best.confidence < UNCERTAIN:
+    if prediction.status == "review":
         return "The model is not certain."
     return ""
 

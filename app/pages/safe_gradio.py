@@ -19,6 +19,7 @@ from gradio.utils import get_upload_folder
 
 from .. import limits
 from ..limits import BusyError, RequestError, TooLargeError, UnreadableError
+from .safe_routes import BoundedAnswers, replace_routes
 
 CACHE_SECONDS = (600, 3600)  # every ten minutes, uploads older than an hour are deleted
 MAX_QUEUE = 64
@@ -36,18 +37,13 @@ class SafeBlocks(gr.Blocks):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(analytics_enabled=False, delete_cache=CACHE_SECONDS, **options)
+        replace_routes()
         self.queue(max_size=MAX_QUEUE, default_concurrency_limit=limits.MAX_RUNNING + limits.MAX_WAITING + 2)
 
     def queue(self, *arguments: Any, **options: Any) -> gr.Blocks:
-        """As in gradio, but a full queue answers with our message."""
+        """As in gradio, but bounded in bytes too, and a full queue answers with our message."""
         super().queue(*arguments, **options)
-        push = self._queue.push
-
-        async def push_or_busy(*arguments: Any, **options: Any) -> tuple[bool, Any, Any]:
-            accepted, answer, state = await push(*arguments, **options)
-            return accepted, str(BusyError()) if state == "queue_full" else answer, state
-
-        self._queue.push = push_or_busy  # type: ignore[method-assign]
+        self.answers = BoundedAnswers(self._queue)
         return self
 
     async def preprocess_data(

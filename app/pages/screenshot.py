@@ -31,7 +31,7 @@ def add_screenshot(service: Service, examples: Sequence[Path]) -> None:
                 elem_id="screenshot-image",
             )
             model = gr.Dropdown(
-                service.names, value=service.default, label="Model", visible=len(service.names) > 1, min_width=120
+                service.names, value=service.page_model, label="Model", visible=len(service.names) > 1, min_width=120
             )
             if examples:
                 gr.Examples([[str(path)] for path in examples], [image], label="Example", elem_id="shot-examples")

@@ -37,6 +37,10 @@ MIN_GRID = 0.4
 MIN_SPAN = 0.02  # shorter blocks of rows are lines of text, the strip of a scrolled tile is longer
 SIDE_ZONE = 0.03  # where an image must touch the edge of its column
 MAX_RADIUS = 0.17  # of a tile's corners
+MAX_COLUMN_ASPECT = 150  # height / width: 60 screens of a phone, one below the other
+
+MIN_COLUMN_PIXELS = 40  # narrower images show nothing
+MAX_BLOCKS = 400  # of a page; more are a pattern and not products
 
 
 def find_grid(page: Image.Image) -> list[Tile]:
@@ -44,11 +48,15 @@ def find_grid(page: Image.Image) -> list[Tile]:
     pixels = np.asarray(page)
     color = _background_color(pixels)
     distance = color_distance(page, color)
-    edges = _find_columns(distance)
+    edges = [] if page.width < 2 * MIN_COLUMN_PIXELS else _find_columns(distance)
+    if edges and not _is_sane(edges[0], page.height):
+        return []
     sheet = _make_sheet(page, distance, color, edges) if edges else None
     if sheet is None:
         return []
     columns = [_make_column(sheet, left, right) for left, right in edges]
+    if sum(len(column.spans) + len(column.doubtful) for column in columns) > MAX_BLOCKS:
+        return []
     complete_columns(sheet, columns)
     return _make_tiles(pixels, sheet, columns)
 
@@ -72,6 +80,11 @@ def _find_columns(distance: np.ndarray) -> list[Span]:
         if columns:
             return columns
     return []
+
+
+def _is_sane(column: Span, height: int) -> bool:
+    """Whether images can be told apart in it, and in a time that does not grow without end."""
+    return length(column) >= max(MIN_COLUMN_PIXELS, height / MAX_COLUMN_ASPECT)
 
 
 def _even_columns(inside: np.ndarray) -> list[Span]:

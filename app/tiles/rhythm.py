@@ -11,6 +11,7 @@ from .sheet import FAINT, MIN_ASPECT, MIN_GAP, STRIP_WIDTH, Column, Sheet, Span,
 # Lengths as shares of a column's width
 PITCH_TOLERANCE = 0.05
 SNAP = 0.04  # how far a deduced edge may move to a visible one
+MAX_PITCH = 4  # more text than this between two images is no rhythm
 
 TEXT_MATCH = 0.5  # correlation of a region with the page's title, price and buttons
 
@@ -55,7 +56,7 @@ def _measure_rhythm(columns: Sequence[Column]) -> Rhythm | None:
         return None
     if len(gaps):
         pitch = _most_common(gaps, tolerance)
-    return Rhythm(usual, int(np.median(after)), pitch)
+    return Rhythm(usual, int(np.median(after)), pitch) if pitch <= MAX_PITCH * columns[0].width else None
 
 
 def _blank_rows(column: Column, row: int, step: int) -> int:

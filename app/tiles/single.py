@@ -12,13 +12,14 @@ JPEG_BLOCK = 16  # pixels that the noise around an edge can reach
 MAX_THEME_STEP = 60  # levels of 255 between the bars of an app and what surrounds its images
 MAX_EMPTY = 0.05  # share of the rows or columns of a letterboxed image that may have the color of the page
 MIN_IMAGE = 0.1  # sides of the image, as shares of the page's
+MAX_ELONGATION = 4  # of a page that is taken for an image as a whole
 
 
 def find_single(page: Image.Image) -> Tile | None:
     """The one large image of a page, between the bars of the phone and the app; None if there is none.
 
     It is letterboxed in a color of its own, or lies on the page among texts and buttons. A page without bars is taken
-    for an image that somebody has cut out already, unless it is of one flat color.
+    for an image that somebody has cut out already, unless it is of one flat color or a long strip.
     """
     pixels = np.asarray(page)
     thin = pixels[:, :: max(1, page.width // 180)].astype(np.int16)
@@ -26,7 +27,8 @@ def find_single(page: Image.Image) -> Tile | None:
     bottom = page.height - _bar_height(thin[::-1])
     if not top:
         is_flat = thin.std(axis=(0, 1)).max() < FAINT
-        return None if is_flat else Tile((0, 0, page.width, page.height))
+        is_strip = max(page.size) > MAX_ELONGATION * min(page.size)
+        return None if is_flat or is_strip else Tile((0, 0, page.width, page.height))
     bar = np.median(thin[0], axis=0)
     if bottom - top < MIN_IMAGE * page.height:
         return _find_block(page, bar)

@@ -83,11 +83,9 @@ def row_problem(row: Row, source: Source, seen: set[str]) -> str:
 
 
 def label_problem(label: str) -> str:
-    """Why a label is refused, or an empty string. Labels become file names, headings and table cells."""
+    """Why a label is refused, or an empty string. Labels become headings and table cells, and never part of a path."""
     if not label.strip():
         return "empty label:"
-    if "/" in label or "\\" in label:
-        return f"label with a path separator: {label!r}"
     if not label.isprintable():
         return f"label with a control character: {label!r}"
     if len(label) > MAX_LABEL_LENGTH:

@@ -12,7 +12,7 @@ from data_prep.pipeline.images import ImageFacts, ImageReference, check_image, r
 from data_prep.pipeline.processes import map_in_processes
 
 FEW_IMAGES = 100  # below this a pool takes longer to start than the work
-FACTS_VERSION = 2  # part of the key: raise it when check_image changes its mind
+FACTS_VERSION = 3  # part of the key: raise it when check_image changes its mind
 COLUMNS = [field.name for field in fields(ImageFacts)]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from app.errors import UserError, one_line
-from app.images import MAX_BYTES, ImageError, check_file, open_checked, to_rgb
+from app.images import MAX_BYTES, MAX_FULL_PIXELS, ImageError, check_file, decode, open_checked, to_rgb
 from app.zip_archive import open_zip
 
 MIN_SIDE = 8
@@ -21,7 +21,7 @@ THUMBNAIL_BYTES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * 3
 HASH_SOURCE_SIDE = 512  # larger images are shrunk cheaply before they are hashed
 BLANK_SPREAD = 2.0
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
-SUFFIXES |= {"TIFF": ".tif", "AVIF": ".avif"}
+SUFFIXES |= {"TIFF": ".tif", "AVIF": ".avif", "HEIC": ".heic"}
 
 
 @dataclass(slots=True)
@@ -129,24 +129,21 @@ def check_image(data: bytes) -> ImageFacts:
         with open_checked(data) as image:
             if min(image.size) < MIN_SIDE:
                 raise ImageError(f"too small ({image.width}x{image.height} pixels, at least {MIN_SIDE}x{MIN_SIDE})")
-            image.load()
-            return describe(image, data)
+            size = image.size
+            decode(image)
+            return describe(image, data, size)
     except ImageError as error:
         return ImageFacts(reason=str(error))
 
 
-def describe(image: Image.Image, data: bytes) -> ImageFacts:
-    """Facts of a decoded image."""
-    image_format, mode, width, height = image.format or "", image.mode, image.width, image.height
-    reduction = max(width, height) // HASH_SOURCE_SIDE
-    if reduction > 1 and not mode.startswith(("I", "F")):
-        image = (image if mode in ("RGB", "L", "RGBA") else image.convert("RGBA")).reduce(reduction)
-    rgb = to_rgb(image)
+def describe(image: Image.Image, data: bytes, size: tuple[int, int] | None = None) -> ImageFacts:
+    """Facts of a decoded image. size: its own, if it was decoded at a fraction."""
+    (width, height), rgb = size or image.size, _small_rgb(image)
     thumbnail = np.asarray(rgb.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX))
     bits = imagehash.phash(rgb).hash
     return ImageFacts(
-        format=image_format,
-        mode=mode,
+        format=image.format or "",
+        mode=image.mode,
         width=width,
         height=height,
         sha256=hashlib.sha256(data).digest(),
@@ -154,6 +151,18 @@ def describe(image: Image.Image, data: bytes) -> ImageFacts:
         spread=float(thumbnail.std(axis=(0, 1)).max()),
         thumbnail=thumbnail.tobytes(),
     )
+
+
+def _small_rgb(image: Image.Image) -> Image.Image:
+    """What is hashed: no larger than it must be."""
+    reduction = max(image.size) // HASH_SOURCE_SIDE
+    if reduction <= 1:
+        return to_rgb(image)
+    if image.mode in ("RGB", "L", "RGBA") and image.width * image.height <= MAX_FULL_PIXELS:
+        return to_rgb(image.reduce(reduction))
+    rgb = to_rgb(image)
+    reduction = max(rgb.size) // HASH_SOURCE_SIDE
+    return rgb.reduce(reduction) if reduction > 1 else rgb
 
 
 def file_key(path: str) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from data_prep.pipeline.card import CARD_NAME, build_taxonomy, fingerprint, table, write_card
 from data_prep.pipeline.dataset_writer import LEAKS_NAME, REJECTED_NAME
+from data_prep.pipeline.empty_splits import nothing_left
+from data_prep.pipeline.hub_card import write_hub_card
 from data_prep.pipeline.schema import Options, Outcome, Prepared, Report, Source
 from data_prep.pipeline.splits import SPLITS
 
@@ -89,6 +91,21 @@ def describe_dataset(
         **{f"Classes of {column}": class_section(prepared, column) for column in source.label_columns},
     }
     write_card(folder, facts, sections)
+    describe_for_hub(folder, facts)
+
+
+def describe_for_hub(folder: Path, facts: Mapping) -> None:
+    """README.md beside the card; folder: with its images written."""
+    from datasets import load_from_disk  # 1.5 s that only the end of a run pays
+
+    splits = load_from_disk(str(folder))
+    sizes = {name: (len(split), num_bytes(split)) for name, split in splits.items()}
+    write_hub_card(folder, facts, next(iter(splits.values())).features, sizes)
+
+
+def num_bytes(split) -> int:
+    """Of the Arrow files that hold a split."""
+    return sum(Path(file["filename"]).stat().st_size for file in split.cache_files)
 
 
 def count_section(report: Report) -> list[str]:
@@ -127,6 +144,8 @@ def print_summary(report: Report) -> None:
     total = sum(report.counts.values())
     print(f"{report.output}: {total:,} images, fingerprint {report.fingerprint}")
     print("  " + ", ".join(f"{split} {count:,} ({count / total:.1%})" for split, count in report.counts.items()))
+    if problem := nothing_left(report.counts):
+        print(f"  {problem}")
     print("  classes: " + ", ".join(f"{column} {count}" for column, count in report.classes.items()))
     grouped = sum(size * number for size, number in report.groups.items() if size > 1)
     print(

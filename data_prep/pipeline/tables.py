@@ -1,28 +1,44 @@
-"""CSV files as people have them: UTF-8, UTF-16 or Windows text, any usual separator, damaged lines, huge cells.
+"""Tables as people have them, for every command and for predict.py: CSV, TSV, .xlsx, JSON lines, Parquet.
 
 for line in read_table(Path("catalogue.csv"), ["file", "category"]):
     print(line.number, line.problem or line.cells["category"])
+
+A table is known by its content. What the formats have in common is `Table`; text_tables.py has CSV and JSON, whatever
+their encoding and separator, excel_tables.py and parquet_tables.py the others. Nothing here fetches an address.
 """
 
-import codecs
 import csv
+import datetime
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from app.errors import UserError
+from data_prep.pipeline.table import Record, Table
+from data_prep.pipeline.text_tables import CsvTable, JsonTable, find_encoding, read_start
+
+__all__ = [
+    "SEPARATORS",
+    "Line",
+    "Record",
+    "Table",
+    "find_encoding",
+    "open_table",
+    "read_table",
+    "text_of",
+    "write_table",
+]
 
 SEPARATORS = ",;\t|"
-MAX_TABLE_BYTES = 500_000_000
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-ZIP_MARK = b"PK\x03\x04"
-CHARACTERS_AT_ONCE = 1_000_000
+ZIP_MARK, OLD_EXCEL_MARK, PARQUET_MARK = b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"PAR1"
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 
 @dataclass(slots=True)
 class Line:
-    """One line of the table. number: where it starts in the file, from 1. problem: why it has no cells."""
+    """One line of a table. number: where it starts in the file, from 1. problem: why it has no cells."""
 
     number: int
     cells: dict[str, str] = field(default_factory=dict)
@@ -30,90 +46,75 @@ class Line:
 
 
 def read_table(path: Path, needed: Sequence[str], encoding: str = "") -> Iterator[Line]:
-    """The lines below the header, one at a time. A damaged line fails only itself.
+    """The lines below the header as text, one at a time. A damaged line fails only itself.
 
-    encoding: detected when empty. Raises UserError when the file is missing, is not text in a known encoding, or
-    lacks a needed column.
+    encoding: detected when empty. Raises UserError when the file is missing, is no table, or lacks a needed column.
     """
-    encoding = encoding or find_encoding(path)
-    separator = find_separator(path, needed, encoding)
-    with open(path, newline="", encoding=encoding) as stream:
-        reader = csv.reader(stream, delimiter=separator)
-        header = [name.strip() for name in next(reader)]
-        while True:
-            start = reader.line_num + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield Line(start, problem=f"not a line of a CSV file: {error}, lines {start} to {reader.line_num}")
-                continue
-            if any(cells[len(header) :]):
-                yield Line(start, problem=f"too many cells: {len(cells)} instead of {len(header)}; is a quote missing?")
-            elif any(cells):
-                cells += [""] * (len(header) - len(cells))
-                yield Line(start, dict(zip(header, map(str.strip, cells), strict=False)))
+    table = open_table(path, encoding, needed)
+    for record in table.records():
+        if record.problem:
+            yield Line(record.number, problem=record.problem)
+        elif any(cells := list(map(text_of, record.values))):
+            yield Line(record.number, dict(zip(table.header, cells, strict=True)))
 
 
-def find_encoding(path: Path, named: str = "") -> str:
-    """The encoding in which the whole file can be read: the named one, or utf-16 (if marked), utf-8-sig or cp1252."""
-    start = read_start(path)
+def open_table(
+    path: Path | str,
+    encoding: str = "",
+    needed: Sequence[str] = (),
+    open_file: Callable[[str], BinaryIO] | None = None,
+) -> Table:
+    """The table at a path, its header read. Raises UserError, also where a needed column is missing or there twice.
+
+    open_file: how to open a Parquet table that is not on this machine.
+    """
+    table = table_of_content(path, encoding, needed, open_file)
+    missing = [name for name in needed if name not in table.header]
+    if missing:
+        has = ", ".join(table.header)[:500] or "no header"
+        raise UserError(f"{path} lacks the columns {', '.join(missing)}; it has {has}")
+    twice = [name for name in needed if Counter(table.header)[name] > 1]
+    if twice:
+        raise UserError(f"{path} has the column {twice[0]!r} twice; rename one")
+    return table
+
+
+def table_of_content(
+    path: Path | str, encoding: str, needed: Sequence[str], open_file: Callable[[str], BinaryIO] | None
+) -> Table:
+    start = PARQUET_MARK if open_file else read_start(Path(path))
+    is_known = start.startswith((ZIP_MARK, OLD_EXCEL_MARK))
+    if start.startswith(PARQUET_MARK) or (str(path).lower().endswith(".parquet") and not is_known):
+        from data_prep.pipeline.parquet_tables import ParquetTable  # pyarrow takes 0.3 s to import
+
+        return ParquetTable(path, open_file)
+    path = Path(path)
     if start.startswith(ZIP_MARK):
-        raise UserError(f"{path} is a zip file or an Excel workbook; save the table as CSV (UTF-8)")
-    guesses = ["utf-16"] if start.startswith(UTF16_MARKS) else ["utf-8-sig", "cp1252"]
-    for encoding in [named] if named else guesses:
-        if is_readable(path, encoding):
-            return encoding
-    tried = named or "UTF-8, marked UTF-16 or Windows-1252"
-    raise UserError(f"{path} is not {tried} text; save it as UTF-8, or name its encoding with --encoding")
+        from data_prep.pipeline.excel_tables import ExcelTable
+
+        return ExcelTable(path)
+    if start.startswith(OLD_EXCEL_MARK):
+        raise UserError(f"{path} is a workbook of an old Excel (.xls); save it as .xlsx or as CSV (UTF-8)")
+    if path.suffix.lower() in JSON_SUFFIXES or start.lstrip(b"\xef\xbb\xbf \r\n\t").startswith((b'{"', b'[{"')):
+        return JsonTable(path, encoding)
+    return CsvTable(path, find_encoding(path, encoding), SEPARATORS, needed)
 
 
-def read_start(path: Path) -> bytes:
-    """The first bytes of a file that can be a table at all."""
-    if not path.is_file():
-        raise UserError(f"no file {path}")
-    if path.stat().st_size > MAX_TABLE_BYTES:
-        raise UserError(f"{path} has {path.stat().st_size:,} bytes; at most {MAX_TABLE_BYTES:,} are read")
-    with open(path, "rb") as stream:
-        return stream.read(4)
-
-
-def is_readable(path: Path, encoding: str) -> bool:
-    """Whether every byte decodes, and to text: a NUL means another encoding or no text."""
-    try:
-        with open(path, encoding=encoding) as stream:
-            while characters := stream.read(CHARACTERS_AT_ONCE):
-                if "\0" in characters:
-                    return False
-    except UnicodeError:
-        return False
-    except LookupError as error:
-        raise UserError(f"unknown encoding {encoding!r}; usual ones: utf-8, utf-16, cp1252, latin-1") from error
-    return True
-
-
-def find_separator(path: Path, needed: Sequence[str], encoding: str) -> str:
-    """The separator with which the header holds every needed column exactly once."""
-    headers = {separator: read_header(path, separator, encoding) for separator in SEPARATORS}
-    for separator, header in headers.items():
-        if set(needed) <= set(header):
-            twice = [name for name in needed if Counter(header)[name] > 1]
-            if twice:
-                raise UserError(f"{path} has the column {twice[0]!r} twice; rename one")
-            return separator
-    header = max(headers.values(), key=len)
-    missing = [name for name in needed if name not in header]
-    raise UserError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(header)[:500] or 'no header'}")
-
-
-def read_header(path: Path, separator: str, encoding: str) -> list[str]:
-    """The names in the first line, empty when there is none."""
-    with open(path, newline="", encoding=encoding) as stream:
-        try:
-            return [name.strip() for name in next(csv.reader(stream, delimiter=separator), [])]
-        except csv.Error:
-            return []
+def text_of(value: Any) -> str:
+    """A cell as text: numbers as a person writes them, dates by ISO 8601, of an embedded image its path."""
+    if isinstance(value, str):
+        return value.strip()
+    if value is None or isinstance(value, bytes):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # spreadsheets and pandas know only floats where a cell is empty
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        return value.date().isoformat()
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, dict) and "path" in value:
+        return str(value["path"] or "")
+    return str(value)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

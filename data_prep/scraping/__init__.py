@@ -1,1 +1,1 @@
-"""The HTTP client of data_prep.scrape and what it collects."""
+"""The HTTP client of data_prep.scrape and what it collects; `pip install -e ".[scrape]"` brings what it needs."""

@@ -10,12 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from app.images import ImageError, check_num_bytes
-from inference.readers.base import InputError, NamedImage, Reader
-from inference.readers.files import container_reader
+from app.images import HEAD_BYTES, ImageError, check_num_bytes
+from app.system_files import is_left_behind
+from inference.readers.base import InputError, Lookup, NamedImage, Reader
+from inference.readers.files import TABLE_SUFFIXES, container_reader
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+
+    from inference.readers.table import TableReader
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}
 CREDENTIALS = {
@@ -27,6 +30,7 @@ TIMEOUTS: dict[str, dict[str, Any]] = {  # or a machine without a network would 
     "s3": {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3}}},
     "gs": {"timeout": 30},
 }
+LOCAL_TABLES = tuple(suffix for suffix in TABLE_SUFFIXES if suffix != ".parquet")
 REQUESTS_AHEAD = 16  # images that are on their way at the same time
 REASON_LENGTH = 200
 
@@ -40,9 +44,12 @@ class StoreReader(Reader):
     is_remote = True
     empty_message = "a folder without images"
 
-    def __init__(self, argument: str, image_column: str | None) -> None:
+    def __init__(self, argument: str, lookup: Lookup) -> None:
         super().__init__(argument)
-        self.container = container_reader(argument, image_column, open_object)
+        self.container = container_reader(argument, lookup, open_object)
+
+    def as_table(self) -> "TableReader | None":
+        return self.container.as_table() if self.container else None
 
     def check(self) -> None:
         """Raises InputError where a package or the object is missing, or the store cannot be reached."""
@@ -54,9 +61,10 @@ class StoreReader(Reader):
             cause = "there is nothing at this address" if isinstance(error, FileNotFoundError) else reason(error)
             cure = f"; credentials come from {CREDENTIALS[scheme]}" if scheme in CREDENTIALS else ""
             raise InputError(f"{self.argument} cannot be read: {cause}{cure}") from None
-        if self.argument.lower().endswith(".csv"):
+        if self.argument.lower().endswith(LOCAL_TABLES):
+            suffix = self.argument.rpartition(".")[2]
             raise InputError(
-                f"{self.argument}: a .csv is read only from this machine; parquet with bytes, .zip and .tar work"
+                f"{self.argument}: a .{suffix} is read only from this machine; parquet with bytes, .zip and .tar work"
             )
         if self.container:
             self.container.check()
@@ -83,14 +91,14 @@ class StoreReader(Reader):
     def _walk(self, filesystem: "AbstractFileSystem", root: str) -> Iterator[NamedImage]:
         """Folder by folder, each sorted, so that two runs agree."""
         for folder, folders, files in filesystem.walk(root, detail=True, on_error="raise"):
-            self.left_out["hidden"] += sum(name.startswith(".") for name in (*folders, *files))
-            for name in [name for name in folders if name.startswith(".")]:
+            self.left_out["hidden"] += sum(map(is_left_behind, (*folders, *files)))
+            for name in [name for name in folders if is_left_behind(name)]:
                 del folders[name]
             inside = folder[len(root.rstrip("/")) :].strip("/")
-            for name in sorted(name for name in files if name and not name.startswith(".")):
-                if self.takes(name):
-                    shown = "/".join(part for part in (self.argument.rstrip("/"), inside, name) if part)
-                    yield shown, RemoteFile(filesystem, files[name]["name"], files[name].get("size"))
+            for name in sorted(name for name in files if name and not is_left_behind(name)):
+                source = RemoteFile(filesystem, files[name]["name"], files[name].get("size"))
+                if self.takes(name, source.first_bytes):
+                    yield "/".join(part for part in (self.argument.rstrip("/"), inside, name) if part), source
 
 
 @dataclass(frozen=True)
@@ -104,8 +112,15 @@ class RemoteFile:
     def __call__(self) -> bytes:
         if self.size is not None:
             check_num_bytes(self.size)
+        return self._fetched()
+
+    def first_bytes(self) -> bytes:
+        """Raises ImageError."""
+        return self._fetched(start=0, end=min(HEAD_BYTES, self.size or HEAD_BYTES)) if self.size != 0 else b""
+
+    def _fetched(self, **part: int) -> bytes:
         try:
-            content: bytes = self.filesystem.cat_file(self.path)
+            content: bytes = self.filesystem.cat_file(self.path, **part)
         except FileNotFoundError:
             raise ImageError("no such file") from None
         except Exception as error:  # each store has exceptions of its own

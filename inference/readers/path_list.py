@@ -1,40 +1,58 @@
 """Images that a list names: @FILE with one path per line, or standard input, which may be an image instead.
 
-A list may come from somebody else, so what it names is never fetched from a network.
+A list may come from somebody else, so what it names is fetched from a network only with --fetch_urls.
 """
 
+import codecs
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
-from typing import cast
+from typing import IO, cast
 
 from app.images import HEAD_BYTES, MAX_BYTES, ImageError, looks_like_image
-from inference.readers.base import InputError, NamedImage, Reader, count_images
+from inference.readers.base import InputError, Lookup, NamedImage, Reader, count_images
 from inference.readers.files import local_reader
 
 STANDARD_INPUT = "-"
+MAX_LINE = 65_536  # bytes of a path; a file without ends of lines is no list
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class PathListReader(Reader):
-    """The images behind a list of paths, relative to the working folder."""
+    """The images behind a list of paths: relative to --image_root, else to the working folder or the list's own."""
 
-    def __init__(self, argument: str, image_column: str | None) -> None:
+    empty_message = "a list without paths"
+
+    def __init__(self, argument: str, lookup: Lookup) -> None:
         super().__init__(argument)
-        self.image_column = image_column
+        self.lookup = lookup
 
-    def find_listed(self, paths: Iterable[str]) -> Iterator[NamedImage]:
-        for path in paths:
-            if is_address(path):
-                yield path, ImageError("an address in a list is not fetched: give it as an argument")
+    def folders(self) -> list[str]:
+        return [self.lookup.image_root or ""]
+
+    def find_listed(self, lines: Iterable[str]) -> Iterator[NamedImage]:
+        for line in lines:
+            if os.path.isfile(line) and self.lookup.image_root is None:  # the usual case, the fastest
+                yield from self._inside(line)
                 continue
-            reader = local_reader(path, self.image_column)
-            try:
-                yield from reader
-            except InputError as error:  # a table in the list, found too late to refuse the whole command
-                yield path, ImageError(str(error))
-            self.left_out.update(reader.left_out)
+            from inference.readers.references import find_image
+
+            name, source = find_image(line, self.folders(), self.lookup, line, "list")
+            if isinstance(source, str):
+                yield from self._inside(source)
+            else:
+                yield name, source
+
+    def _inside(self, path: str) -> Iterator[NamedImage]:
+        reader = local_reader(path, self.lookup)
+        try:
+            yield from reader
+        except InputError as error:  # a table in the list, found too late to refuse the whole command
+            yield path, ImageError(str(error))
+        self.left_out.update(reader.left_out)
+        self.notes += [f"{path}: {note}" for note in reader.notes]
 
 
 class ListFileReader(PathListReader):
@@ -44,13 +62,19 @@ class ListFileReader(PathListReader):
     def path(self) -> str:
         return self.argument.removeprefix("@")
 
+    def folders(self) -> list[str]:
+        return [self.lookup.image_root] if self.lookup.image_root is not None else ["", os.path.dirname(self.path)]
+
     def find(self) -> Iterator[NamedImage]:
         return self.find_listed(self._paths())
 
     def check(self) -> None:
         try:
-            if stat.S_ISFIFO(os.stat(self.path).st_mode):
+            mode = os.stat(self.path).st_mode
+            if stat.S_ISFIFO(mode):
                 raise InputError(f"the list {self.path!r} is a pipe: pipe it into standard input and give -")
+            if not stat.S_ISREG(mode):
+                raise InputError(f"the list {self.path!r} is not a file; it must be a text with one path per line")
             if not any(self._paths()):
                 raise InputError(f"the list {self.path!r} is empty; it must have one path per line")
         except OSError as error:
@@ -58,13 +82,23 @@ class ListFileReader(PathListReader):
 
     def count(self) -> int | None:
         try:
-            return count_images(local_reader(path, self.image_column) for path in self._paths())
+            return count_images(local_reader(path, self.lookup) for path in self._paths())
         except InputError:
             return None
 
     def _paths(self) -> Iterator[str]:
-        with open(self.path, encoding="utf-8-sig", errors="surrogateescape") as lines:
-            yield from (line.rstrip("\r\n") for line in lines if line.strip())
+        with open(self.path, "rb") as file:
+            start = file.read(HEAD_BYTES)
+            file.seek(0)
+            encoding = self.lookup.encoding or ("utf-16" if start.startswith(UTF16_MARKS) else "")
+            if not encoding:
+                yield from paths_in(file)
+                return
+        try:
+            with open(self.path, encoding=encoding) as lines:
+                yield from (line.rstrip("\r\n") for line in lines if line.strip())
+        except (UnicodeError, LookupError) as error:
+            raise InputError(f"the list {self.path!r} is not {encoding} text ({error}): give --encoding") from None
 
 
 class StandardInputReader(PathListReader):
@@ -80,8 +114,10 @@ class StandardInputReader(PathListReader):
         elif is_image(head):
             yield STANDARD_INPUT, stream.read(MAX_BYTES + 1)
         else:
-            lines = (os.fsdecode(line).rstrip("\r\n") for line in stream)
-            yield from self.find_listed(filter(str.strip, lines))
+            try:
+                yield from self.find_listed(paths_in(stream))
+            except InputError as error:
+                yield STANDARD_INPUT, ImageError(str(error))
 
     def check(self) -> None:
         if sys.stdin is None or sys.stdin.isatty():
@@ -89,6 +125,21 @@ class StandardInputReader(PathListReader):
 
     def count(self) -> None:
         return None
+
+
+def paths_in(stream: IO[bytes]) -> Iterator[str]:
+    """The lines that are not empty; bytes that are not UTF-8 become what the system calls such a file.
+
+    Raises InputError for a line without an end.
+    """
+    mark = codecs.BOM_UTF8
+    while line := stream.readline(MAX_LINE):
+        if len(line) == MAX_LINE and not line.endswith(b"\n"):
+            raise InputError(f"a line of more than {MAX_LINE:,} bytes: not a list of paths")
+        path = os.fsdecode(line.removeprefix(mark)).rstrip("\r\n")
+        mark = b"\0"  # only the first line has one
+        if path.strip():
+            yield path
 
 
 def is_address(argument: str) -> bool:

@@ -1,135 +1,112 @@
-"""Images that a table names: .csv with a column of paths, .parquet with a column of paths or of bytes.
+"""Images that a table names or holds: a column of paths, addresses, base64 or bytes, in any format of
+data_prep/pipeline/tables.py.
 
-Paths are relative to the table. What a table names is never fetched from a network: a row with the address of a web
-page is a row with an error. A column of bytes may be binary or Hugging Face's {"bytes", "path"}.
+Paths are relative to the table, or to --image_root. A column may hold Hugging Face's {"bytes", "path"}.
 """
 
 import os
-from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from app.errors import one_line
-from app.images import ImageError
-from data_prep.pipeline.tables import SEPARATORS, find_encoding, read_header, read_table
-from inference.readers.base import InputError, NamedImage, OpenFile, Reader
+from app.errors import UserError, one_line
+from app.images import ImageError, check_num_bytes
+from data_prep.pipeline.tables import Record, Table, open_table, text_of
+from inference.readers.base import InputError, Lookup, NamedImage, OpenFile, Reader
+from inference.readers.references import find_image
 
-if TYPE_CHECKING:
-    from pyarrow.parquet import ParquetFile
-
-USUAL_COLUMNS = ("image_path", "image", "path", "file", "file_name", "filename", "image_file", "picture")
-ROWS_PER_READ = 16  # images of a parquet file in memory at the same time, beside the batches
-READ_BYTES = 2**20
+USUAL_COLUMNS = (
+    *("image_path", "image", "path", "file", "file_name", "filename", "file_path", "filepath", "image_file", "picture"),
+    *("photo", "img", "image_url", "url", "image_id", "id"),
+)
 MAX_NAMES_LENGTH = 300
 
 
 class TableReader(Reader):
-    """One image per row, in the order of the table."""
+    """One image per row, in the order of the table. A row that cannot be read is a row with that error."""
 
-    def __init__(self, argument: str, image_column: str | None, open_file: OpenFile | None = None) -> None:
+    empty_message = "a table without rows"
+
+    def __init__(self, argument: str, lookup: Lookup, open_file: OpenFile | None = None) -> None:
         super().__init__(argument)
-        self.image_column = image_column
+        self.lookup = lookup
         self.open_file = open_file
 
     def check(self) -> None:
         _ = self.column
 
+    def as_table(self) -> "TableReader":
+        return self
+
+    def count(self) -> int:
+        """Raises InputError."""
+        return self.table.count() or 1
+
+    def find(self) -> Iterator[NamedImage]:
+        for record in self.records([self.column]):
+            yield self.image_of(record)
+
+    def image_of(self, record: Record) -> NamedImage:
+        """record: with the column of the image alone."""
+        row = f"{self.argument}#{record.number}"
+        return (row, ImageError(record.problem)) if record.problem else self.image_in(record.values[0], row)
+
+    def records(self, columns: list[int] | None = None) -> Iterator[Record]:
+        """The rows, one for each image. Raises InputError where the table can no longer be read."""
+        try:
+            yield from self.table.records(columns)
+        except (UserError, OSError, UnicodeError) as error:
+            raise self._unreadable(error) from None
+
     @cached_property
-    def column(self) -> str:
-        """The column with the images. Raises InputError where the table cannot be read or has no such column."""
+    def table(self) -> Table:
+        """Raises InputError."""
         if not self.open_file and not os.path.isfile(self.argument):
             raise InputError(f"there is no table {self.argument!r}")
         try:
-            names = self.column_names()
-        except (ValueError, OSError) as error:  # pyarrow's errors are both
+            table = open_table(self.argument, self.lookup.encoding, open_file=self.open_file)
+        except (UserError, OSError, UnicodeError) as error:
             raise self._unreadable(error) from None
-        for name in [self.image_column] if self.image_column else USUAL_COLUMNS:
-            if name in names:
-                return name
-        missing = repr(self.image_column) if self.image_column else "with a usual name, such as image or path"
+        if table.encoding and not self.lookup.encoding:
+            self.notes.append(f"not UTF-8, read as {table.encoding}; --encoding names another")
+        return table
+
+    @cached_property
+    def column(self) -> int:
+        """The position of the column with the images. Raises InputError."""
+        names = self.table.header
+        lowered = [name.lower() for name in names]
+        wanted = self.lookup.image_column
+        if wanted in names:
+            return names.index(wanted)
+        for name in () if wanted else USUAL_COLUMNS:
+            if name in lowered:
+                return lowered.index(name)
+        missing = repr(wanted) if wanted else "with a usual name, such as image or path"
         choice = ", ".join(names)[:MAX_NAMES_LENGTH]
         raise InputError(f"the table {self.argument!r} has no column {missing}: give --image_column, one of {choice}")
 
-    @abstractmethod
-    def column_names(self) -> list[str]: ...
+    def image_in(self, value: Any, row: str) -> NamedImage:
+        """row: the name of an image that has no other."""
+        if isinstance(value, dict):
+            name, value = value.get("path"), value.get("bytes") or value.get("path")
+            row = name if isinstance(name, str) and name else row
+        if isinstance(value, bytes):
+            try:
+                check_num_bytes(len(value))  # here, so that the bytes of several such rows never wait in memory
+            except ImageError as error:
+                return row, error
+            return row, value
+        if isinstance(value, (list, bool)):
+            return row, ImageError(f"a {type(value).__name__} in the column of images; it must hold paths or bytes")
+        return find_image(text_of(value), self._folders(), self.lookup, row, "table")
+
+    def _folders(self) -> list[str]:
+        if self.lookup.image_root is not None:
+            return [self.lookup.image_root]
+        return [] if self.open_file else [os.path.dirname(self.argument)]
 
     def _unreadable(self, error: Exception) -> InputError:
         if isinstance(error, InputError):
             return error
         return InputError(f"the table {self.argument!r} cannot be read: {one_line(error)}")
-
-
-class CsvReader(TableReader):
-    def column_names(self) -> list[str]:
-        path = Path(self.argument)
-        encoding = find_encoding(path)
-        return max((read_header(path, separator, encoding) for separator in SEPARATORS), key=len)
-
-    def find(self) -> Iterator[NamedImage]:
-        for line in read_table(Path(self.argument), [self.column]):
-            row = f"{self.argument}#{line.number}"
-            if line.problem:
-                yield row, ImageError(line.problem)
-            else:
-                yield image_at(self.argument, line.cells[self.column], row)
-
-
-class ParquetReader(TableReader):
-    def column_names(self) -> list[str]:
-        with self._opened() as table:
-            return list(table.schema_arrow.names)
-
-    def count(self) -> int:
-        """From the table's metadata. Raises InputError."""
-        self.check()
-        with self._opened() as table:
-            return int(table.metadata.num_rows)
-
-    def find(self) -> Iterator[NamedImage]:
-        try:
-            for number, value in enumerate(self._values(self.column), start=1):
-                yield from_cell(self.argument, value, f"{self.argument}#{number}")
-        except (ValueError, OSError) as error:  # pyarrow's errors are both
-            raise self._unreadable(error) from None
-
-    def _values(self, column: str) -> Iterator[object]:
-        with self._opened() as table:
-            for batch in table.iter_batches(ROWS_PER_READ, columns=[column]):
-                yield from (value.as_py() for value in batch.column(0))
-
-    @contextmanager
-    def _opened(self) -> Iterator["ParquetFile"]:
-        """The table, which is read as it goes instead of in whole columns."""
-        try:
-            import pyarrow.parquet
-        except ImportError:
-            raise InputError("parquet files need the package pyarrow: pip install pyarrow") from None
-        with self.open_file(self.argument) if self.open_file else nullcontext(self.argument) as place:
-            yield pyarrow.parquet.ParquetFile(place, buffer_size=READ_BYTES, pre_buffer=False)
-
-
-def from_cell(table: str, value: object, row: str) -> NamedImage:
-    """row: the name of an image that has no other."""
-    if isinstance(value, dict):
-        name, value = value.get("path"), value.get("bytes") or value.get("path")
-        row = name if isinstance(name, str) and name else row
-    if isinstance(value, bytes):
-        return row, value
-    if value is None or isinstance(value, str):
-        return image_at(table, value or "", row)
-    return row, ImageError(f"a {type(value).__name__} in the column of images; it must hold paths or bytes")
-
-
-def image_at(table: str, value: str, row: str) -> NamedImage:
-    """The image at a path in a table, relative to its folder. row: the name to show where there is no path."""
-    if not value:
-        return row, ImageError("no path in this row")
-    if "://" in value:
-        return value, ImageError("an address in a table is not fetched: download the images first")
-    if "://" in table:
-        return value, ImageError("a path in a table on a network cannot be followed: put the bytes into the table")
-    path = os.path.join(os.path.dirname(table), value)
-    return path, path

@@ -176,7 +176,7 @@ def test_a_photo_is_classified_explained_and_compared(visit):
     assert "Publish" in answer and "Casual Shoes" in answer and "ms on this server" in answer
     visit.look("classify")
     visit.page.get_by_role("button", name="Show what the model looked at").click()
-    assert "spoke for Casual Shoes" in visit.see("#classify-heat figure")
+    assert "changes the answer Casual Shoes most" in visit.see("#classify-heat figure")
     visit.look("classify_heat")
     visit.page.get_by_label("Compare with").click()
     visit.page.get_by_role("option", name="plain").click()

@@ -8,8 +8,9 @@ from app.pages.rendering import percent
 from app.prediction import Prediction, ScoredLabel
 from app.service import Answer
 
-CERTAIN = Prediction("ok", "Tshirts", 0.98, ["Apparel", "Tshirts"], [0.99, 0.98], [ScoredLabel("Tshirts", 0.98)])
-UNCERTAIN = Prediction("review", None, 0.4, [], [], [ScoredLabel("Tshirts", 0.4), ScoredLabel("Tops", 0.3)])
+TSHIRTS = (["Apparel", "Tshirts"], [0.99, 0.98])
+CERTAIN = Prediction("ok", "Tshirts", 0.98, *TSHIRTS, *TSHIRTS, [ScoredLabel("Tshirts", 0.98)])
+UNCERTAIN = Prediction("review", "Tshirts", 0.4, top_k=[ScoredLabel("Tshirts", 0.4), ScoredLabel("Tops", 0.3)])
 
 
 def test_names_of_files_never_become_markup():
@@ -21,7 +22,7 @@ def test_names_of_files_never_become_markup():
 
 def test_names_of_labels_and_models_never_become_markup(service):
     label = "<b>\"'"
-    prediction = Prediction("ok", label, 0.9, [label], [0.9], [ScoredLabel(label, 0.9)])
+    prediction = Prediction("ok", label, 0.9, [label], [0.9], [label], [0.9], [ScoredLabel(label, 0.9)])
     card = cards.answer_card(Answer(prediction, "<i>", 0.1), service.classifier(), with_name=True)
     figure = cards.figure(Image.new("RGB", (8, 8)), label, label)
     row = {"name": "<b>", "accuracy": "0.9", "accuracy_low": "0.8", "accuracy_high": "0.95"}
@@ -44,7 +45,8 @@ def test_the_verdict_says_in_words_what_to_do(service):
 
     assert '<p class="verdict ok"><strong>Publish</strong>' in card(CERTAIN, "fashion")
     assert "99 times in 100" in card(CERTAIN, "fashion")
-    assert '<p class="verdict guess"><strong>Best guess</strong>' in card(CERTAIN, "plain")
+    assert '<p class="verdict guess"><strong>Best guess</strong>' in card(UNCERTAIN, "plain")
+    assert "calibrate.py" in card(UNCERTAIN, "plain")
     assert '<p class="verdict review"><strong>Needs review</strong>' in card(UNCERTAIN, "fashion")
     assert '<p class="verdict unknown"><strong>Unknown product</strong>' in card(Prediction("unknown"), "fashion")
 

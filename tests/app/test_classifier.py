@@ -50,7 +50,7 @@ def test_each_image_gets_its_label_and_its_path_through_the_taxonomy(classifier,
     predictions = classifier.predict(paths, top_k=2)
     assert [prediction.label for prediction in predictions] == list(LABELS)
     assert [prediction.category_path for prediction in predictions] == [TAXONOMY["paths"][label] for label in LABELS]
-    assert all(len(prediction.top_k) == 2 and prediction.status == "ok" for prediction in predictions)
+    assert all(len(prediction.top_k) == 2 and prediction.status == "review" for prediction in predictions)
 
 
 def test_confidences_are_the_softmax_of_the_logits(classifier):

@@ -167,12 +167,6 @@ def test_missing_empty_and_foreign_files_have_named_reasons(tmp_path):
         load_image(b"")
 
 
-@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1"])
-def test_a_heic_file_is_refused_with_what_to_do(brand):
-    with pytest.raises(ImageError, match="HEIC image: convert it to JPEG first"):
-        load_image(b"\0\0\0\x18ftyp" + brand + bytes(100))
-
-
 def test_an_error_says_of_which_kind_it_is():
     sources = {"not_an_image": b"<html>", "too_large": png_bomb(13_000, 13_000), "unreadable": b""}
     for kind, source in sources.items():
@@ -235,18 +229,18 @@ def test_random_bytes_behind_each_signature_never_raise_anything_else():
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
-def test_a_large_image_is_loaded_smaller_but_never_below_twice_the_target(image_format):
+def test_a_large_image_is_loaded_smaller_but_never_below_four_times_the_target(image_format):
     content = encode(gradient(1000, 1400), image_format)
     assert load_image(content).size == (1000, 1400)
     reduced = load_image(content, target_size=100)
-    assert min(reduced.size) >= 200
-    assert max(reduced.size) < 700
+    assert min(reduced.size) >= 400
+    assert max(reduced.size) <= 700
     assert min(load_image(content, target_size=600).size) == 1000
 
 
 def test_an_open_image_is_accepted_and_left_unchanged():
     with Image.open(io.BytesIO(encode(gradient(1000, 1400), "JPEG"))) as image:
-        assert min(load_image(image, target_size=100).size) >= 200
+        assert min(load_image(image, target_size=100).size) >= 400
         assert image.size == (1000, 1400)
 
 

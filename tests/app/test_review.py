@@ -15,8 +15,9 @@ from app.prediction import Prediction, ScoredLabel
 from data_prep.pipeline.corrections import read_corrections
 
 SHIRT = Path(__file__).resolve().parents[2] / "app" / "examples" / "tshirts.jpg"
-CERTAIN = Prediction("ok", "Tshirts", 0.98, ["Apparel", "Tshirts"], [0.99, 0.98], [ScoredLabel("Tshirts", 0.98)])
-UNCERTAIN = Prediction("review", None, 0.4, [], [], [ScoredLabel("Tshirts", 0.4), ScoredLabel("Tops", 0.3)])
+TSHIRTS = (["Apparel", "Tshirts"], [0.99, 0.98])
+CERTAIN = Prediction("ok", "Tshirts", 0.98, *TSHIRTS, *TSHIRTS, [ScoredLabel("Tshirts", 0.98)])
+UNCERTAIN = Prediction("review", "Tshirts", 0.4, top_k=[ScoredLabel("Tshirts", 0.4), ScoredLabel("Tops", 0.3)])
 
 
 def test_review_is_off_unless_asked_for(service, tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ def test_one_image_gets_a_typed_answer(api):
     assert answer["model"] == "fashion"
     assert answer["milliseconds"] > 0
     assert result["file"] == "shirt.png"
-    assert (result["status"], result["label"], result["error"]) == ("ok", "Flats", None)
+    assert (result["status"], result["label"], result["error"]) == ("review", "Flats", None)  # it has no thresholds
     assert result["category_path"] == ["Footwear", "Shoes", "Flats"]
     assert len(result["path_confidences"]) == 3
     assert len(result["top_k"]) == 2
@@ -94,7 +94,7 @@ def test_a_failure_inside_shows_neither_stack_nor_path(tiny_models, monkeypatch)
     def fail(*_):
         raise RuntimeError(f"secret of {tiny_models}")
 
-    monkeypatch.setattr(service, "classify_batch", fail)
+    monkeypatch.setattr(service, "classify_stream", fail)
     with TestClient(app, raise_server_exceptions=False) as api:
         response = post(api, ("a.png", image()))
     assert response.status_code == 500
@@ -123,7 +123,7 @@ def test_the_counters_count_requests_and_images_and_keep_no_name(api):
     text = api.get("/metrics").text
     assert 'snapshelf_requests_total{method="POST",path="/v1/classify",status="200"} 1.0' in text
     assert 'snapshelf_requests_total{method="POST",path="/v1/classify",status="415"} 1.0' in text
-    assert 'snapshelf_images_total{model="fashion",status="ok"} 1.0' in text
+    assert 'snapshelf_images_total{model="fashion",status="review"} 1.0' in text
     assert 'snapshelf_images_total{model="fashion",status="error"} 2.0' in text
     assert 'snapshelf_request_seconds_count{path="/v1/classify"} 2.0' in text
     assert "secret-path" not in text
@@ -192,7 +192,7 @@ def test_an_invalid_port_is_named(capsys, port):
 
 def test_a_broken_model_stops_the_start_with_one_line(capsys, monkeypatch, tmp_path):
     (write_tiny_model(tmp_path / "tiny") / "config.json").write_text("{}")
-    monkeypatch.setattr("app.server.Service", lambda: Service(tmp_path))
+    monkeypatch.setattr("app.server.Service", lambda **_: Service(tmp_path))
     with pytest.raises(SystemExit) as stop:
         main(["--no_page"])
     assert stop.value.code == 2

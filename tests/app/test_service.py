@@ -4,13 +4,18 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from app import limits
+from app.batches import Batch
+from app.decode_pool import DecodePool
+from app.images import load_image
 from app.limits import BusyError, NotAnImageError, RequestError, TooLargeError, UnknownModelError, UnreadableError
 from app.model_files import ModelError
+from app.pages.batch import classified
 from app.service import ConcurrencyLimiter, Service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,3 +100,31 @@ def test_a_limit_that_is_not_a_number_stops_the_start_with_one_line():
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     message = "SNAPSHELF_MAX_TILES is 'many'; it must be a whole number above 0"
     assert (result.returncode, result.stderr) == (2, f"python -m app.server: error: {message}\n")
+
+
+def test_all_time_of_a_batch_counts_also_that_of_slow_images_and_thumbnails(service, monkeypatch):
+    def slow(source, target_size=None):
+        time.sleep(0.2)
+        return load_image(source, target_size)
+
+    monkeypatch.setattr(limits, "MAX_BATCH_SECONDS", 1)
+    monkeypatch.setattr(service, "decode", slow)
+    start = time.monotonic()
+    batch = Batch([(f"{number}.jpg", SHIRT) for number in range(60)])
+    rows = classified(service, batch, "fashion", lambda *_, **__: None)
+    assert time.monotonic() - start < 3
+    assert len(rows) == 60
+    assert rows[0].prediction.status == "ok" and "time limit" in rows[-1].prediction.error
+    assert rows[-1].thumbnail == ""
+
+
+def test_a_decoder_that_dies_costs_its_image_only(models):
+    pool = DecodePool(1)
+    service = Service(models, pool.load)
+    first, second = service.classify_batch([SHIRT, SHIRT])
+    assert first.status == second.status == "ok"
+    for worker in pool._idle:
+        worker.process.kill()
+        worker.process.wait(10)
+    assert service.classify(SHIRT).prediction.status == "ok"
+    pool.close()

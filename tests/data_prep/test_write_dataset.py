@@ -37,7 +37,7 @@ def test_bad_rows_are_listed_and_the_rest_goes_on(tmp_path):
     for number, data in enumerate(BAD_IMAGES.values()):
         (folder / f"bad{number}.jpg").write_bytes(data)
         rows.append(row_of(folder, f"bad{number}.jpg"))
-    rows += [row_of(folder, "absent.jpg"), row_of(folder, "../x.jpg"), row_of(folder, "label.jpg", "a/b")]
+    rows += [row_of(folder, "absent.jpg"), row_of(folder, "../x.jpg"), row_of(folder, "label.jpg", "a\x07b")]
     rows += [row_of(folder, "empty.jpg", " "), row_of(folder, "0.jpg"), Row(file="known", reject="no image")]
     report = write_dataset(rows, SOURCE, Options(tmp_path / "out"))
     reasons = rejected_of(tmp_path / "out")
@@ -45,7 +45,7 @@ def test_bad_rows_are_listed_and_the_rest_goes_on(tmp_path):
         assert reasons[f"bad{number}.jpg"].startswith(reason)
     assert reasons["absent.jpg"] == "no such file"
     assert reasons["../x.jpg"].startswith("outside the input folder")
-    assert reasons["label.jpg"].startswith("label with a path separator")
+    assert reasons["label.jpg"].startswith("label with a control character")
     assert reasons["empty.jpg"].startswith("empty label")
     assert reasons["0.jpg"].startswith("id used twice")
     assert reasons["known"] == "no image"

@@ -42,7 +42,7 @@ def test_a_command_names_its_version(command, capsys):
         (leaderboard, ["--solution", "a.csv"], "--solution needs --score FILE too"),
         (validate, ["--model", "MODEL"], "the following arguments are required: --dataset"),
         (calibrate, [], "the following arguments are required: --model, --dataset"),
-        (export, ["--model", "MODEL", "--int4"], "the following arguments are required: --dataset"),
+        (export, ["--model", "MODEL", "--int4"], "unrecognized arguments: --int4"),
         (leaderboard, ["--wandb"], "argument --wandb: expected one argument"),
         (convert, ["vgg16"], "invalid choice: 'vgg16'"),
         (automation, ["--model", "MODEL", "--dataset", "nowhere"], "run calibrate.py on it first"),

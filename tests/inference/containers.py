@@ -8,15 +8,16 @@ from itertools import chain
 from pathlib import Path
 
 from app.images import ImageError, load_image
+from inference.readers.base import Lookup
 from inference.readers.parse import parse_readers
 
 RED, GREEN, BLUE, BLACK = EXPECTED = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)]
 
 
-def colors(arguments: list, column: str | None = None) -> dict[str, object]:
+def colors(arguments: list, column: str | None = None, **lookup) -> dict[str, object]:
     """{name: the colour of the image in the middle, or the text of its error}, as read by the classifier."""
     colors = {}
-    for name, source in chain.from_iterable(parse_readers(list(map(str, arguments)), column)):
+    for name, source in chain.from_iterable(parse_readers(list(map(str, arguments)), Lookup(column, **lookup))):
         try:
             if isinstance(source, ImageError):
                 raise source

@@ -43,7 +43,14 @@ def test_the_table_lists_more_labels_when_asked(capsys, model, images):
     assert len(out.splitlines()) == 4
 
 
-SURE = Prediction(label="Flats", confidence=0.9, category_path=["Shoes", "Flats"], path_confidences=[0.95, 0.9])
+SURE = Prediction(
+    label="Flats",
+    confidence=0.9,
+    category_path=["Shoes", "Flats"],
+    path_confidences=[0.95, 0.9],
+    published_path=["Shoes", "Flats"],
+    published_confidences=[0.95, 0.9],
+)
 
 
 LIKELY = [ScoredLabel("Flats", 0.4)]
@@ -53,9 +60,12 @@ LIKELY = [ScoredLabel("Flats", 0.4)]
     ("prediction", "words"),
     [
         (SURE, "Shoes 95% > Flats 90%"),
-        (Prediction("review", "Shoes", 0.95, ["Shoes"], [0.95], LIKELY), "please check: Shoes 95% (perhaps Flats 40%)"),
-        (Prediction("review", None, 0.4, top_k=LIKELY), "please check: not sure (perhaps Flats 40%)"),
-        (Prediction("unknown", None, 0.4, top_k=LIKELY), "not a product this model knows (nearest: Flats 40%)"),
+        (
+            Prediction("review", "Flats", 0.4, [], [], ["Shoes"], [0.95], LIKELY),
+            "please check: Shoes 95% (perhaps Flats 40%)",
+        ),
+        (Prediction("review", "Flats", 0.4, top_k=LIKELY), "please check: not sure (perhaps Flats 40%)"),
+        (Prediction("unknown", "Flats", 0.4, top_k=LIKELY), "not a product this model knows (nearest: Flats 40%)"),
         (Prediction("error", error="no such file"), "error: no such file"),
     ],
 )
@@ -81,6 +91,8 @@ def test_jsonl_has_one_complete_object_an_image(capsys, model, images, tmp_path)
         "confidence": None,
         "category_path": [],
         "path_confidences": [],
+        "published_path": [],
+        "published_confidences": [],
         "top_k": [],
         "prediction_set": [],
         "status": "error",
@@ -94,9 +106,10 @@ def test_csv_has_the_named_columns_and_a_joined_path(capsys, model, images, tmp_
     code, out, _ = run(capsys, model, tmp_path / 'odd, "name".png', tmp_path / "none.png", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert code == 1
-    columns = "image_path,label,confidence,category_path,status,best_label,best_confidence,unknown_score,error"
+    columns = "image_path,label,confidence,category_path,status,published_path,published_confidence,unknown_score,error"
     assert out.splitlines()[0] == columns
-    assert rows[0]["best_label"] == rows[0]["label"] == "Tshirts"
+    assert rows[0]["label"] == "Tshirts"
+    assert rows[0]["published_path"] == rows[0]["category_path"]
     assert rows[0]["image_path"] == str(tmp_path / 'odd, "name".png')
     assert rows[0]["category_path"] == "Apparel > Topwear > Tshirts"
     assert 0.9 < float(rows[0]["confidence"]) <= 1

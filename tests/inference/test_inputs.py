@@ -13,10 +13,11 @@ import pytest
 import predict
 from app.images import HEAD_BYTES
 from inference.readers import archive as archive_reader
+from inference.readers import tar_archive
 from inference.readers.archive import ZipReader
-from inference.readers.base import InputError, count_images
+from inference.readers.base import InputError, Lookup, count_images
 from inference.readers.parse import parse_readers
-from inference.readers.table import ParquetReader
+from inference.readers.table import TableReader
 from tests.inference.containers import BLACK, BLUE, EXPECTED, GREEN, RED, colors, left_out, pack, write_tar, write_zip
 from tests.make_tiny_model import save_image, write_tiny_model
 
@@ -56,13 +57,14 @@ def test_links_in_a_tar_are_not_followed(image_files, tmp_path):
 
 
 def test_a_bomb_in_a_zip_costs_its_row_only(image_files, tmp_path):
-    members = {"bomb.png": bytes(64 * 2**20), "a.png": image_files[0].read_bytes()}
+    members = {"bomb.png": bytes(16 * 2**20), "huge.png": bytes(64 * 2**20), "a.png": image_files[0].read_bytes()}
     archive = write_zip(tmp_path / "bomb.zip", members)
     assert archive.stat().st_size < 200_000
     sources = dict(ZipReader(str(archive)))
     # It does not start like an image, so nothing more is unpacked.
     assert len(sources[f"{archive}/bomb.png"]()) == HEAD_BYTES
-    assert list(colors([archive]).values())[1] == RED
+    assert "images never shrink like that" in str(colors([archive])[f"{archive}/huge.png"])
+    assert list(colors([archive]).values())[2] == RED
 
 
 def test_a_member_that_is_too_large_is_refused_unread(image_files, tmp_path, monkeypatch):
@@ -72,7 +74,7 @@ def test_a_member_that_is_too_large_is_refused_unread(image_files, tmp_path, mon
 
 
 def test_a_compressed_tar_that_claims_to_be_huge_is_stopped(image_files, tmp_path, monkeypatch):
-    monkeypatch.setattr(archive_reader, "MAX_HARMLESS", 2**20)
+    monkeypatch.setattr(tar_archive, "MAX_HARMLESS", 2**20)
     members = {"a.png": image_files[0].read_bytes(), "big.bin": bytes(20 * 2**20), "b.png": image_files[1].read_bytes()}
     archive = write_tar(tmp_path / "bomb.tar.gz", members, "w:gz")
     found = colors([archive])
@@ -122,7 +124,7 @@ def test_an_encrypted_member_has_a_named_error(image_files, tmp_path):
     content = bytearray(archive.read_bytes())
     content[content.index(b"PK\x01\x02") + 8] |= 1
     archive.write_bytes(content)
-    assert list(colors([archive]).values()) == ["encrypted in its archive"]
+    assert list(colors([archive]).values()) == ["encrypted in its archive: pack it without a password"]
 
 
 def test_a_missing_or_empty_archive_is_a_row(tmp_path):
@@ -160,7 +162,7 @@ def test_parquet_may_hold_bytes_paths_or_both(image_files, tmp_path):
     pq.write_table(pa.table({"image": [f"images/{path.name}" for path in image_files]}), tmp_path / "paths.parquet")
     both = [{"bytes": data, "path": f"{i}.png"} for i, data in enumerate(content)]
     pq.write_table(pa.table({"image": both}), tmp_path / "both.parquet")
-    pq.write_table(pa.table({"image": [1, None]}), tmp_path / "numbers.parquet")
+    pq.write_table(pa.table({"image": [[1], None]}), tmp_path / "numbers.parquet")
     table = tmp_path / "bytes.parquet"
     assert colors([table]) == {f"{table}#{i}": color for i, color in enumerate(EXPECTED, start=1)}
     assert list(colors([tmp_path / "paths.parquet"]).values()) == EXPECTED
@@ -173,7 +175,7 @@ def test_a_parquet_file_of_any_length_takes_little_memory(tmp_path):
     small_pages = {"use_dictionary": False, "write_batch_size": 8}  # a page is read as a whole
     pq.write_table(pa.table({"image": images}), tmp_path / "t.parquet", compression="none", **small_pages)
     before, most = pa.total_allocated_bytes(), 0
-    for _ in ParquetReader(str(tmp_path / "t.parquet"), None):
+    for _ in TableReader(str(tmp_path / "t.parquet"), Lookup()):
         most = max(most, pa.total_allocated_bytes() - before)
     assert 0 < most < 10_000_000  # of 40 MB
 
@@ -265,15 +267,14 @@ def test_images_are_counted_where_that_is_quick(image_files, tmp_path):
     assert count_images([*readers, *parse_readers([str(tmp_path / "a.tar")])]) is None
 
 
-def test_a_parquet_file_that_is_damaged_further_down_ends_the_run_in_one_line(image_files, tmp_path, capsys):
+def test_a_damaged_page_costs_its_row_group_and_names_the_table(image_files, tmp_path, capsys):
     table = tmp_path / "t.parquet"
-    pq.write_table(pa.table({"image": [path.read_bytes() for path in image_files]}), table, compression="none")
-    content = bytearray(table.read_bytes())
-    content[4:40] = bytes(36)  # the header of the first page
-    table.write_bytes(content)
-    with pytest.raises(SystemExit) as stop:
-        predict.main(["--model", str(write_tiny_model(tmp_path / "model")), "--image_path", str(table)])
-    err = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert "cannot be read" in err
-    assert len(err.splitlines()) == 1
+    content = [path.read_bytes() for path in image_files]
+    pq.write_table(pa.table({"image": content}), table, compression="none", row_group_size=2, use_dictionary=False)
+    damaged = bytearray(table.read_bytes())
+    start = pq.ParquetFile(table).metadata.row_group(0).column(0).data_page_offset
+    damaged[start : start + 12] = bytes(12)  # the header of the first page
+    table.write_bytes(damaged)
+    found = colors([table, image_files[0]])
+    assert list(found.values())[1:] == [BLUE, BLACK, RED]
+    assert "rows 1 to 2 are damaged" in found[f"{table}#1"]

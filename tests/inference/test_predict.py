@@ -30,14 +30,14 @@ def test_images_folders_and_lists_keep_their_order(capsys, model, images, tmp_pa
 
 def test_what_a_folder_holds_besides_images_is_counted_not_dropped_silently(capsys, model, tmp_path):
     save_image(tmp_path / "a.png", "Flats")
-    for name in ("notes.txt", "more.txt", "photo.heic", ".hidden.png"):
+    for name in ("notes.txt", "more.txt", "film.mp4", ".hidden.png"):
         (tmp_path / name).touch()
     (tmp_path / "loop").symlink_to(tmp_path)
     code, out, err = run(capsys, model, tmp_path, "--format", "jsonl")
     assert code == 0
     assert labels_in(out) == ["Flats"]
     assert "2 .txt" in err
-    assert "1 .heic" in err
+    assert "1 .mp4 (no image)" in err
     assert "1 hidden" in err
     assert "1 linked folder" in err
 

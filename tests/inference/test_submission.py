@@ -20,7 +20,7 @@ def test_a_submission_has_the_order_and_the_columns_of_the_sample(capsys, model,
     [
         ("id,label\nTshirts,x\n77,x\n", "1 of the 2 ids"),
         ("id,label\nTshirts,x\nTshirts,x\n", "the id 'Tshirts' appears a second time"),
-        ("image,label\na,b\n", "its columns are image, label; they must be id"),
+        ("image,label,other\na,b,c\n", "its columns are image, label, other; they must be two"),
         ("id,label\n", "it has no rows"),
         (None, "there is no file"),
     ],

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 import export
+from app.calibration import model_hash
 from app.classifier import Classifier
 from app.images import ImageError
 from app.model_files import ModelError
@@ -197,7 +198,9 @@ def test_precision_is_chosen_by_what_folder_and_processor_offer(tmp_path, monkey
     assert Classifier.load(folder).precision == "fp32"
     with pytest.raises(ModelError, match="no model.int8.onnx; make it with"):
         Classifier.load(folder, precision="int8")
-    (folder / "model.int8.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    graph = onnx.load(folder / "model.onnx")
+    onnx.helper.set_model_props(graph, {"graph_sha256": model_hash(folder / "model.onnx")})
+    onnx.save(graph, folder / "model.int8.onnx")
     for able, chosen in ((True, "int8"), (False, "fp32")):
         monkeypatch.setattr("app.model_files._cpu_computes_int8", lambda able=able: able)
         assert Classifier.load(folder).precision == chosen

@@ -1,0 +1,150 @@
+"""Decode images in processes that the operating system can end, so that a fault in a decoder costs one image.
+
+    pool = DecodePool(workers=2)
+    image = pool.load(data, target_size=224)     # RGB, upright, or ImageError with the reason, as from load_image
+    pool.close()
+
+Workers start with the first image and are started anew when they die. Each runs app/decode_worker.py, which imports
+nothing but app.images, and may take MAX_MEMORY more than it has when it starts and MAX_SECONDS for one image.
+"""
+
+import atexit
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import Image
+
+from .containers.base import ImageError
+from .decode_worker import ERROR, IMAGE, MAX_CPU_SECONDS, MAX_MEMORY, read_message, write_message
+from .images import ImageSource, check_file, check_num_bytes
+
+__all__ = ["MAX_CPU_SECONDS", "MAX_MEMORY", "DecodePool"]
+
+MAX_SECONDS = 20  # of the clock, for one image: the machine may be busy; MAX_CPU_SECONDS ends it earlier
+START_SECONDS = 30
+WORKER = Path(__file__).resolve().parent / "decode_worker.py"
+KILLED = "too large (its decoder was stopped: it took too long, too much memory, or failed)"
+
+
+class Worker:
+    """One process and the pipes to it."""
+
+    def __init__(self) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # it only decodes
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([sys.executable, str(WORKER)], env=environment, **pipes)
+        self._request({}, b"", START_SECONDS)
+
+    def load(self, source: str | bytes, target_size: int | None) -> Image.Image:
+        """Raises ImageError; EOFError or OSError where the process has died, which it has then."""
+        header = {"target_size": target_size, "path": source if isinstance(source, str) else None}
+        answer, content = self._request(header, source if isinstance(source, bytes) else b"", MAX_SECONDS)
+        if answer["kind"] == ERROR:
+            raise ImageError(answer["message"], answer["error_kind"])
+        if answer["kind"] != IMAGE:
+            raise EOFError
+        return Image.frombuffer("RGB", (answer["width"], answer["height"]), content, "raw", "RGB", 0, 1)
+
+    def _request(self, header: dict[str, Any], content: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+        timer = threading.Timer(seconds, self.process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            write_message(self._pipe(self.process.stdin), header, content)
+            return read_message(self._pipe(self.process.stdout))
+        finally:
+            timer.cancel()
+
+    @staticmethod
+    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+        assert pipe, "made with pipes"
+        return pipe
+
+    def end(self) -> None:
+        self.process.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            try:
+                self._pipe(pipe).close()
+            except OSError:  # a message was under way
+                continue
+        self.process.wait()
+
+
+class DecodePool:
+    """Some workers. Its methods may be called from several threads at once; more than `workers` of them wait."""
+
+    def __init__(self, workers: int = 2, start: Callable[[], Worker] = Worker) -> None:
+        self._start = start
+        self._slots = threading.BoundedSemaphore(workers)
+        self._lock = threading.Lock()
+        self._idle: list[Worker] = []
+        self._closed = False
+        atexit.register(self.close)
+
+    def load(self, source: ImageSource, target_size: int | None = None) -> Image.Image:
+        """What load_image gives for a path or the bytes of a file. Raises ImageError.
+
+        A decoder that takes too long, takes too much memory or crashes is an ImageError too. An open image needs no
+        decoder and is given back as load_image would.
+        """
+        if isinstance(source, Image.Image):
+            from .images import load_image
+
+            return load_image(source, target_size)
+        sent = _checked(source() if callable(source) else source)
+        with self._slots:
+            worker = self._take()
+            try:
+                image = worker.load(sent, target_size)
+            except ImageError:
+                self._put_back(worker)
+                raise
+            except BaseException as error:
+                worker.end()
+                if isinstance(error, (EOFError, OSError)):
+                    raise ImageError(KILLED, "too_large") from None
+                raise
+            self._put_back(worker)
+            return image
+
+    def close(self) -> None:
+        """End all workers that have nothing to do; those at work end after their image."""
+        atexit.unregister(self.close)
+        with self._lock:
+            self._closed, idle, self._idle = True, self._idle, []
+        for worker in idle:
+            worker.end()
+
+    def _take(self) -> Worker:
+        """An idle worker that lives, or a new one. Raises ImageError where none can be started."""
+        while True:
+            with self._lock:
+                worker = self._idle.pop() if self._idle else None
+            if worker is None:
+                try:
+                    return self._start()
+                except (EOFError, OSError):
+                    raise ImageError("its decoder could not be started on this machine") from None
+            if worker.process.poll() is None:
+                return worker
+            worker.end()
+
+    def _put_back(self, worker: Worker) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(worker)
+                return
+        worker.end()
+
+
+def _checked(source: str | os.PathLike[str] | bytes) -> str | bytes:
+    if isinstance(source, bytes):
+        check_num_bytes(len(source))
+        return source
+    check_file(source)
+    return os.path.abspath(source)
