@@ -21,14 +21,14 @@ app: .venv/app-ready  ## serve the page and the REST API on http://127.0.0.1:786
 	.venv/bin/python -m app.server
 
 test: .venv/dev-ready  ## run the test suite; tests marked real_data run where ../shared/data is present
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 test-all: .venv/dev-ready  ## run the slow tests too
 	.venv/bin/python -m pytest -m "not browser"
 
 test-browser: .venv/dev-ready  ## use the page in Chromium; screenshots in runs/screenshots
 	@test -x /usr/bin/chromium || { echo "Chromium is missing; install it: sudo apt-get install -y chromium"; exit 1; }
-	.venv/bin/python -m pytest -m browser tests/app
+	.venv/bin/python -m pytest -m browser tests/app tests/models
 
 lint: .venv/dev-ready  ## check style, the direction of imports, and the types of app/ and inference/
 	.venv/bin/ruff check .
@@ -36,8 +36,8 @@ lint: .venv/dev-ready  ## check style, the direction of imports, and the types o
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/mypy
 
-mutants: .venv/mutants-ready  ## change what decides about an answer, one thing at a time: tests/decision must turn red
-	OMP_NUM_THREADS=1 nice .venv/bin/mutmut run --max-children 2
+mutants: .venv/mutants-ready  ## change what decides about an answer, one thing at a time (MUTANTS='evaluation.thresholds.*' some)
+	OMP_NUM_THREADS=1 nice .venv/bin/mutmut run --max-children 2 $(MUTANTS)
 	.venv/bin/mutmut results
 
 lock: .venv/tools-ready  ## write locks/*.txt anew: every dependency with its version and its hashes

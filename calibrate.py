@@ -13,30 +13,23 @@ For a dataset too small to hold a split back, --oof takes out-of-fold answers (t
 """
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
 
-from app.calibration import CALIBRATION_FILE, model_hash
+from app.calibration import CALIBRATION_FILE
 from app.classifier import Classifier
 from app.errors import OneLineParser, UserError, add_version, one_line_errors
-from app.model_files import MODEL_FILE, Taxonomy
-from data_prep.pipeline.card import dataset_fingerprint
+from app.model_files import Taxonomy
+from evaluation.calibrated_folder import Promise, calibrate_folder
 from evaluation.calibration import (
     FEW_ROWS,
-    SPLIT,
     HeldOut,
     calibrated,
-    fit_calibration,
-    held_out_outputs,
     rows_for_coverage,
-    write_calibration,
 )
 from evaluation.kinds import read_label_map
 from evaluation.provenance import command_line
-from evaluation.publishable import publishable, publishable_table, suggestion
+from evaluation.publishable import least_budget, publishable, publishable_table, suggestion
 from evaluation.scoring import expected_calibration_error
-
-OUT_OF_FOLD = "out of fold"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -45,19 +38,9 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors(parser):
         check_options(options)
         classifier = Classifier.load(options.model, precision="fp32", calibrated=False)
-        label_map = read_label_map(options.label_map)
-        held_out = held_out_outputs(classifier, options.dataset, label_map, options.others, options.oof)
-        fitted, detector = fit_calibration(classifier.taxonomy, held_out, options.target_precision, options.coverage)
-        content = {
-            **fitted,
-            "dataset": ", ".join(held_out.kinds),
-            "fingerprint": ", ".join(map(dataset_fingerprint, options.dataset)),
-            "split": OUT_OF_FOLD if options.oof else SPLIT,
-            "model_sha256": model_hash(options.model / MODEL_FILE),
-            "command": command_line("calibrate.py", argv),
-            "date": datetime.now(UTC).date().isoformat(),
-        }
-        write_calibration(options.model, content, detector)
+        promise = Promise(options.target_precision, options.coverage, options.others, read_label_map(options.label_map))
+        command = command_line("calibrate.py", argv)
+        content, held_out = calibrate_folder(classifier, options.dataset, options.model, command, promise, options.oof)
     print(f"{options.model / CALIBRATION_FILE}: temperature {content['temperature']:.3f}")
     print("\n".join(report(content, held_out, options.coverage)))
     print("\n".join(what_to_publish(classifier.taxonomy, held_out, options.error_budget)))
@@ -80,7 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--error_budget", type=float, default=0.01,
-        help="share of all images that may be published wrong, for the suggestion (default: %(default)s)",
+        help="share of all products, published or not, that may appear with a wrong category: 0.01 is 100 of 10,000; "
+        "only for the target that is suggested (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--oof", type=Path, metavar="FILE", help="oof.parquet of train.py --folds, of the same recipe")
     parser.add_argument("--coverage", type=float, help="also fit sets of labels that hold the true one this often")
@@ -152,9 +136,12 @@ def what_to_publish(taxonomy: Taxonomy, held_out: HeldOut, error_budget: float) 
     lines = ["", "What can be published, by cross-fitting on these images, before unknown ones are taken out:", ""]
     lines += [*publishable_table(rows), ""]
     for level in taxonomy.levels:
-        target = suggestion(rows, level, error_budget)
-        advice = f"--target_precision {target:g} publishes most" if target else "nothing can be published"
-        lines.append(f"{level}: with at most {error_budget:.1%} of all images published wrong, {advice}")
+        target, least = suggestion(rows, level, error_budget), least_budget(rows, level)
+        advice = (
+            "nothing can be published" if least is None else f"none of these does; it takes --error_budget {least:g}"
+        )
+        advice = f"--target_precision {target:g} publishes most" if target else advice
+        lines.append(f"{level}: if at most {error_budget:.1%} of all products may be published wrong, {advice}")
     return lines
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from app.errors import OneLineParser, UserError, add_version, one_line_errors
 from data_prep.pipeline.competition_scoring import score_submission
-from evaluation.leaderboard import tables, write_csv, write_tables
+from evaluation.leaderboard import tables, write_attributes_csv, write_csv, write_tables
 from evaluation.runs import RESULTS, best_first, read_runs
 
 
@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 def rebuild(results: Path) -> None:
     runs = read_runs(results)
     write_csv(runs, results / "leaderboard.csv")
+    write_attributes_csv(runs, results / "leaderboard_attributes.csv")
     write_tables(runs, results / "README.md")
     print(f"{len(runs)} runs in {results / 'leaderboard.csv'} and {results / 'README.md'}")
 

@@ -4,7 +4,9 @@
     python predict.py --image_path photos/ shop.zip @more.txt --output results.jsonl
     python predict.py --screenshots --image_path pages/ --output products.csv
     python predict.py --image_path catalogue.xlsx --image_root photos/ --output answers.xlsx
+    python predict.py --image_path catalogue.csv --title_column name --output answers.csv
     python predict.py --image_path catalogue.parquet --output results.parquet --resume
+    python predict.py --image_path photos/ --embed --output embeddings.parquet
     python predict.py --image_path test.csv --submission sample_submission.csv --output submission.csv
 
 The first prints the category path with the confidence at each level, after 0.16 s; folders run at 789 images/s (both
@@ -58,6 +60,10 @@ def run(options: PredictOptions) -> Counter[str]:
         from inference.screenshots import run as find_products
 
         counts = find_products(options)
+    elif options.embed:
+        from inference.embeddings import run as write_embeddings
+
+        counts = write_embeddings(options)
     else:
         counts = to_file(options, options.output) if options.output else to_standard_output(options)
     print_summary(options.readers, counts)
@@ -68,7 +74,7 @@ def to_standard_output(options: PredictOptions) -> Counter[str]:
     counts: Counter[str] = Counter()
     rows = counted(classified(options, chain.from_iterable(options.readers)), counts)
     with standard_output() as output:
-        WRITERS[options.format](rows, output, options.top_k)
+        WRITERS[options.format](rows, output, options.top_k, options.extra_columns)
     return counts
 
 
@@ -91,9 +97,9 @@ def to_file(options: PredictOptions, path: Path) -> Counter[str]:
             print(f"stopped after {journal.done:,} images; the same command with --resume goes on", file=sys.stderr)
             raise
         if options.keeps_columns:
-            save_joined(options.readers, counts, journal.rows(), path, options.format, options.top_k)
+            save_joined(options, counts, journal.rows(), path)
         elif sample is None:
-            save(journal.rows(), path, options.format, options.top_k)
+            save(journal.rows(), path, options.format, options.top_k, options.extra_columns)
         else:
             journal.counts["error"] = len(sample.save(journal.rows(), path))
         journal.remove()

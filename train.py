@@ -1,4 +1,8 @@
-"""Fine-tune one model on one prepared dataset with the Transformers Trainer.
+"""Train a classifier on your images, or on a prepared dataset, and say how good it is.
+
+    python train.py --dataset photos/                               # or shop.zip, or a table: docs/own_catalogue.md
+    python train.py --dataset catalogue.xlsx --image_root photos/ --label_columns department kind
+    python train.py --dataset photos/ --frozen                 # a linear layer on frozen features: a minute
 
     python -m data_prep.kaggle_fashion --output data/kaggle_fashion
     python train.py --model mobilenet_v2 --dataset data/kaggle_fashion --label articleType
@@ -11,40 +15,32 @@ after an interruption. The output folder is a complete Hugging Face model with `
     python train.py --pretrained runs/big --freeze_backbone 1 ...   # from weights for other labels
     python train.py --teacher runs/big --model mobilenet_v2 ...     # distillation: training/distillation.py
     python train.py --folds 5 ...                                   # cross-validation: training/cross_validation.py
+    python train.py --title_column title ...                        # reads titles too: training/titles.py
     python train.py --report_to wandb ...                           # or trackio: training/tracking.py
     python train.py --streaming --dataset hf://datasets/me/x ...    # shards without a copy: training/streaming.py
     torchrun --nproc_per_node 2 train.py ...                        # two GPUs; on two machines, in each of them:
     torchrun --nnodes 2 --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HOST:29500 train.py ...
 """
 
-from functools import partial
+import time
 
 import models.torchvision_cpu  # noqa: F401  before transformers
 
 from app.errors import EXIT_FAILED, one_line_errors
 from evaluation.provenance import command_line
 from models.export_onnx import ExportError
-from training.arguments import build_parser, parse
-from training.cross_validation import check_folds, cross_validate
-from training.data import open_data
-from training.run import train_model
-from training.tracking import check_tracking
+from training.arguments import build_parser, parse_command_line
+from training.one_command import run
 from training.trainer import DivergedError
 
 
 def main(argv: list[str] | None = None) -> None:
+    started = time.monotonic()
     parser = build_parser(__doc__.splitlines()[0])
     with one_line_errors(parser):
-        arguments, recipe, training = parse(parser, argv)
-        train_one = partial(train_model, arguments=arguments, recipe=recipe, command=command_line("train.py", argv))
-        check_tracking(training)
-        check_folds(arguments)
-        data = open_data(arguments, recipe)
+        line = parse_command_line(parser, argv)
         try:
-            if arguments.folds:
-                cross_validate(data, arguments, training, train_one)
-            else:
-                train_one(data, training)
+            run(line, command_line("train.py", argv), started)
         except (DivergedError, ExportError) as error:
             parser.exit(EXIT_FAILED, f"{error}\n")
 

@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=None, help="default: 7860 or the next free one")
     args = parser.parse_args(argv)
     with one_line_errors(parser), upload_folder() as folder:
-        service = Service(decode=DecodePool(limits.MAX_RUNNING).load)
+        service = Service(pool=DecodePool(limits.MAX_RUNNING))
         page = build_page(service, args.review, args.corrections)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_STOPPED))  # so that the uploads are deleted
         with emptied(folder):

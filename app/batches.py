@@ -1,16 +1,14 @@
 """The images of a batch: uploaded files as they are, or out of zip archives, counted before any is opened."""
 
 import shutil
-import time
 from collections.abc import Iterator, Sequence
-from math import inf
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from . import limits
 from .images import ImageError
-from .limits import RequestError, TooLargeError, UnreadableError
+from .limits import BatchTime, RequestError, TooLargeError, UnreadableError
 from .system_files import is_below_left_behind
 from .zip_archive import ORDINARY_COMPRESSIONS, Member, ZipArchive, ZipError, ZipLimitError, is_link, is_zip
 
@@ -47,16 +45,16 @@ class Batch:
     def __iter__(self) -> Iterator[Image]:
         return self.images()
 
-    def images(self, end: float = inf) -> Iterator[Image]:
-        """end: on the clock of time.monotonic(); no member of an archive is unpacked after it."""
+    def images(self, batch_time: BatchTime | None = None) -> Iterator[Image]:
+        """No member of an archive is unpacked when its time is over."""
         for name, file, archive in self.files:
             if archive is None:
                 yield name, file if isinstance(file, Path) else file.read()
                 continue
             with archive:
                 for member in members(archive):
-                    late = time.monotonic() > end
-                    yield member.filename, ImageError(limits.out_of_time()) if late else read_member(archive, member)
+                    late = batch_time.over() if batch_time else ""
+                    yield member.filename, ImageError(late) if late else read_member(archive, member)
 
 
 def open_archive(file: Path | BinaryIO) -> ZipArchive:

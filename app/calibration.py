@@ -12,6 +12,7 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,14 +20,16 @@ import numpy as np
 
 from .errors import UserError, one_line
 from .model_json import is_number, read_json, shown
+from .taxonomy import category_names
 
 if TYPE_CHECKING:
-    from .model_files import Taxonomy
+    from .taxonomy import Taxonomy
 
 CALIBRATION_FILE = "calibration.json"
 CENTERS_FILE = "unknown_centres.npy"
 VERSION = 1
 UNKNOWN_METHODS = ("energy", "centres", "head")
+NPY_MAGIC = b"\x93NUMPY"
 HEAD_EXTRAS = 3  # what a head reads after the embedding: energy, largest logit, length of the embedding
 
 
@@ -115,7 +118,7 @@ class Calibration:
             return cls(
                 temperature=_positive(content["temperature"], "temperature"),
                 target_precision=_share(content["target_precision"], "target_precision"),
-                thresholds=_thresholds(content["thresholds"], levels, paths),
+                thresholds=read_thresholds(content["thresholds"], levels, paths),
                 unknown=_detector(content.get("unknown"), folder),
                 prediction_set_quantile=_share(conformal["quantile"], "conformal quantile") if conformal else None,
                 content=content,
@@ -163,10 +166,11 @@ def decide(
     deepest = len(taxonomy.levels) - 1
     for level in reversed(range(deepest + 1)):
         label_id, confidence = taxonomy.best(probabilities, level)
-        threshold = calibration.thresholds[level][taxonomy.paths[label_id][level]]
+        threshold = calibration.thresholds[level][taxonomy.categories[level][label_id]]
         if threshold is not None and confidence >= threshold:
             confidences = taxonomy.path_confidences(probabilities, label_id)[: level + 1]
-            return Decision("ok" if level == deepest else "review", taxonomy.paths[label_id][: level + 1], confidences)
+            status = "ok" if taxonomy.is_whole(label_id, level) else "review"
+            return Decision(status, taxonomy.paths[label_id][: level + 1], confidences)
     return Decision("review", [], [])
 
 
@@ -197,6 +201,13 @@ def normalized(embeddings: np.ndarray) -> np.ndarray:
 
 def model_hash(path: Path) -> str:
     """SHA-256 of the graph that a calibration was made for."""
+    status = path.stat()
+    return _hash_of(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)  # several files of a folder name the same graph, and each look at it takes 4 ms
+def _hash_of(path: Path, *_: int) -> str:
+    """The numbers change when the file does."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -206,14 +217,14 @@ def _is_of_other_model(content: Mapping[str, Any], folder: Path) -> bool:
     return expected_hash is not None and expected_hash != model_hash(folder / "model.onnx")
 
 
-def _thresholds(
+def read_thresholds(
     thresholds: Mapping[str, Mapping[str, float | None]], levels: Sequence[str], paths: Sequence[Sequence[str]]
 ) -> list[dict[str, float | None]]:
-    """One dict per level. Every category must be there: a missing one would never be answered, without a word."""
+    """One dict per level. Raises CalibrationError for a missing category, which would silently never be answered."""
     for depth, level in enumerate(levels):
         if level not in thresholds:
             raise CalibrationError(f"it has no thresholds for the level {level!r} of the model's taxonomy")
-        missing = sorted({path[depth] for path in paths} - set(thresholds[level]))
+        missing = sorted(set(category_names(paths, depth)) - set(thresholds[level]))
         if missing:
             raise CalibrationError(f"it has no threshold for {len(missing)} of {level}: {', '.join(missing[:5])}")
         for category, confidence in thresholds[level].items():
@@ -248,16 +259,25 @@ def _head(weights: object) -> np.ndarray:
 
 
 def _read_centers(path: Path) -> np.ndarray:
-    try:
-        # Mapped, the file must be as large as its header says; otherwise a header of 100 GB takes 100 GB.
-        centers = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, OverflowError, EOFError) as error:
-        raise CalibrationError(f"{path.name} cannot be read ({one_line(error)})") from None
-    if not isinstance(centers, np.ndarray):
-        raise CalibrationError(f"{path.name} must hold one table, not an archive")
-    if centers.ndim != 2 or not centers.size or centers.dtype.kind != "f" or not np.isfinite(centers).all():
-        raise CalibrationError(f"{path.name} must hold a table of finite numbers, not {centers.dtype} {centers.shape}")
+    centers = read_numbers(path, CalibrationError)
+    if centers.ndim != 2:
+        raise CalibrationError(f"{path.name} must hold a table, not {centers.ndim} axes")
     return normalized(centers.astype(np.float32))
+
+
+def read_numbers(path: Path, error_type: type[UserError]) -> np.ndarray:
+    """The finite numbers in a .npy file of a model folder. Raises error_type, which names the file."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(NPY_MAGIC)) != NPY_MAGIC:  # NumPy would open a zip or a pickle, too
+                raise ValueError("not a .npy file")
+        # Mapped, the file must be as large as its header says; otherwise a header of 100 GB takes 100 GB.
+        numbers = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, OverflowError, EOFError) as error:
+        raise error_type(f"{path.name} cannot be read ({one_line(error)})") from None
+    if not numbers.size or numbers.dtype.kind != "f" or not np.isfinite(numbers).all():
+        raise error_type(f"{path.name} must hold a table of finite numbers, not {numbers.dtype} {numbers.shape}")
+    return numbers
 
 
 def _positive(value: float, name: str) -> float:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from PIL import Image
 
 Transform = Callable[[Image.Image], Image.Image]
-SPACES = {b"RGB ": ("RGB", "RGBA"), b"CMYK": ("CMYK",)}
+SPACES = {b"RGB ": ("RGB", "RGBA"), b"CMYK": ("CMYK",), b"GRAY": ("L", "LA")}
 SRGB_COLUMNS = {b"rXYZ": (0.4361, 0.2225, 0.0139), b"gXYZ": (0.3851, 0.7169, 0.0971), b"bXYZ": (0.1431, 0.0606, 0.7141)}
 CLOSE = 0.003  # profiles of sRGB differ by this much
 MAX_TAGS = 100
@@ -20,10 +20,23 @@ CURVE_POINTS = ((0.1, 0.01002), (0.25, 0.05088), (0.5, 0.21404), (0.75, 0.52252)
 
 
 def to_srgb(profile: bytes, mode: str) -> Transform | None:
-    """What turns an image of this mode into RGB (RGBA stays RGBA); None if nothing changes or nothing can be done."""
-    if mode not in SPACES.get(profile[16:20], ()) or (mode != "CMYK" and is_srgb(profile)):
+    """What turns an image of this mode into RGB, with alpha into RGBA; None if nothing changes or can be done."""
+    if mode not in SPACES.get(profile[16:20], ()) or (mode in ("RGB", "RGBA") and is_srgb(profile)):
         return None
-    return _transform(profile, mode)
+    return _of_gray_and_alpha(profile) if mode == "LA" else _transform(profile, mode)
+
+
+def _of_gray_and_alpha(profile: bytes) -> Transform | None:
+    """The color engine knows no gray with alpha."""
+    transform = _transform(profile, "L")
+    if transform is None:
+        return None
+
+    def apply(image: Image.Image) -> Image.Image:
+        gray, alpha = image.split()
+        return Image.merge("RGBA", (*transform(gray).split(), alpha))
+
+    return apply
 
 
 @lru_cache(maxsize=16)
@@ -32,11 +45,11 @@ def _transform(profile: bytes, mode: str) -> Transform | None:
 
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        target = "RGB" if mode == "CMYK" else mode
+        target = mode if mode == "RGBA" else "RGB"
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, target)
         probe = Image.merge("RGB", [channel.resize((64, 64)) for channel in _probe()]).convert(mode)
         changed = transform.apply(probe)
-    except Exception:  # the pixels are fine: an unusable profile is no reason to refuse them
+    except Exception:  # the pixels are fine: they stay readable without a usable profile
         return None
     if mode != "CMYK" and _difference(probe, changed) <= FEW_LEVELS:
         return None

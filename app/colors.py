@@ -1,14 +1,14 @@
 """Decoded images as a person sees them: upright, in 8-bit sRGB, transparency on white; huge ones are reduced."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
 from .containers.base import ORIENTATION_TAG
 
-DRAFT_FACTOR = 4  # large images may be decoded smaller, never below 4 times what the model reads: by 1 level at most
+DRAFT_FACTOR = 4  # large images may be decoded smaller, never below 4 times what the caller shrinks them to
 MAX_FULL_PIXELS = 4096 * 4096  # larger images come out reduced to this: four bytes a pixel, and up to three copies
 BAND_PIXELS = 2**21  # of an image that is reduced, so many at a time
 TRANSPOSE_FOR_ORIENTATION = {
@@ -57,7 +57,7 @@ def _orientation(image: Image.Image) -> int:
         return found
     try:
         found = image.getexif().get(ORIENTATION_TAG)
-    except Exception:  # the pixels are fine: unreadable metadata is no reason to refuse them
+    except Exception:  # the pixels are fine: they stay readable without the metadata
         return 1
     return found if isinstance(found, int) else 1
 
@@ -77,13 +77,13 @@ def _reduced_in_bands(image: Image.Image, target_size: int | None) -> Image.Imag
         factor = max(factor, min(image.size) // (DRAFT_FACTOR * target_size))
     top = _top(image) if _is_deep(image) else None
     rgb = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
-    for start, band in _bands(image, factor):
+    for start, band in bands(image, factor):
         rgb.paste(_convert(band, top).reduce(factor), (0, start // factor))
     rgb.info = {"orientation": _orientation(image)}
     return rgb
 
 
-def _bands(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
+def bands(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
     """(first row, band) from top to bottom; each has a multiple of `factor` rows, but for the last one."""
     rows = factor * max(1, BAND_PIXELS // (image.width * factor))
     for start in range(0, image.height, rows):
@@ -92,12 +92,12 @@ def _bands(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Ima
 
 def _convert(image: Image.Image, top: float | None = None) -> Image.Image:
     profile = image.info.get("icc_profile")
+    if _is_deep(image):
+        image = _to_8_bit(image, _top(image) if top is None else top)
     if profile:
         image = _managed(image, profile)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if _is_deep(image):
-        return _to_8_bit(image, _top(image) if top is None else top).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("LA") if image.mode == "La" else image  # Pillow has no La -> RGBA
         image = image.convert("RGBA")
@@ -115,8 +115,9 @@ def _convert(image: Image.Image, top: float | None = None) -> Image.Image:
 def _managed(image: Image.Image, profile: bytes) -> Image.Image:
     """The image in sRGB if it has another profile."""
     mode = image.mode
-    if mode == "P" or (mode == "RGB" and "transparency" in image.info):
-        mode = "RGBA" if image.has_transparency_data else "RGB"
+    if mode == "P" or (mode in ("L", "RGB") and "transparency" in image.info):
+        colors = "L" if mode == "L" else "RGB"
+        mode = f"{colors}A" if image.has_transparency_data else colors
     from .color_profiles import to_srgb  # few images have a profile
 
     transform = to_srgb(profile, mode)
@@ -132,18 +133,23 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _top(image: Image.Image) -> float:
-    """The value that is white: the significant bits say it if the file does, else the values that occur.
-
-    These are the smallest range of 0..1 (float only), 8, 10, 12, 14 (if nearly all of it is used) and 16 bits in which
-    all values fit, or else 0..maximum.
-    """
-    largest = max(float(_finite(band).max()) for _, band in _bands(image))
+    """The value that is white in an image of gray."""
+    largest = max(float(_finite(band).max()) for _, band in bands(image))
     bits = image.info.get("bits", 0)
-    if image.mode.startswith("I;16") and bits == 16:
+    ranges = (1, *NARROW_RANGES) if image.mode == "F" else NARROW_RANGES
+    return white_level(largest, bits if image.mode.startswith("I;16") or bits < 16 else 0, ranges)
+
+
+def white_level(largest: float, bits: int, ranges: Sequence[float] = NARROW_RANGES) -> float:
+    """The value that is white: the significant bits say it if the file does, else the largest value that occurs.
+
+    It is the end of the smallest range of 0..1 (float only), 8, 10, 12, 14 (if nearly all of it is used) and 16 bits in
+    which all values fit, or else the largest value.
+    """
+    if bits == 16:
         return 65535
     if 8 < bits < 16 and largest < 2**bits:
         return 2**bits - 1
-    ranges = (1, *NARROW_RANGES) if image.mode == "F" else NARROW_RANGES
     if NEARLY * FOURTEEN_BITS <= largest <= FOURTEEN_BITS:
         return FOURTEEN_BITS
     return next((float(top) for top in (*ranges, 65535) if largest <= top), largest)
@@ -164,7 +170,7 @@ def _to_8_bit(image: Image.Image, top: float) -> Image.Image:
         table = np.clip(levels * (255 / top) + 0.5, 0, 255).astype(np.uint8)
         return Image.fromarray(table[np.asarray(image)])
     gray = Image.new("L", image.size)
-    for start, band in _bands(image):
+    for start, band in bands(image):
         values = _finite(band).astype(np.float32)
         if isinstance(transparent, int):
             values[values == transparent] = top

@@ -12,14 +12,18 @@ from typing import IO, Any
 
 MAX_MEMORY = 400 * 2**20  # bytes above what the process has when it starts; the bound of app/images.py and some room
 MAX_CPU_SECONDS = 6  # for one image, three times the bound of app/images.py, for slow machines
-READY, IMAGE, ERROR = "ready", "image", "error"
+READY, IMAGE, ERROR, COSTLY = "ready", "image", "error", "costly"
 LENGTHS = struct.Struct(">IQ")  # of a message: its header (JSON) and its content
 
 
-def main() -> int:
+def main(niceness: int = 0) -> int:
+    """niceness: how far this process steps back behind others."""
     _make_importable()
+    from app.decode_cost import CostlyError, at_most
     from app.images import ImageError, load_image
 
+    if niceness and hasattr(os, "nice"):
+        os.nice(niceness)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # what a library prints must not look like an answer
     limits = Limits()
@@ -33,9 +37,12 @@ def main() -> int:
             continue
         limits.allow_one_image()
         try:
-            image = load_image(header["path"] or content, header["target_size"])
+            check = at_most(header["most_seconds"]) if header["most_seconds"] else None
+            image = load_image(header["path"] or content, header["target_size"], check)
             answer = {"kind": IMAGE, "width": image.width, "height": image.height}
             content = image.tobytes()
+        except CostlyError as error:
+            answer, content = {"kind": COSTLY, "seconds": error.seconds}, b""
         except ImageError as error:
             answer, content = {"kind": ERROR, "message": str(error), "error_kind": error.kind}, b""
         except MemoryError:
@@ -120,4 +127,4 @@ def _read(stream: IO[bytes], count: int) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(int, sys.argv[1:])))

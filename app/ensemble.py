@@ -3,7 +3,7 @@
     ensemble = Ensemble([Classifier.load("runs/a"), Classifier.load("runs/b")])
     for prediction in ensemble.stream(["shirt.jpg", "shoe.png"]):
 
-The status of an image comes from the first model's calibration, if it has one.
+The status of an image comes from the first model's calibration, if it has one, and so do its attributes.
 """
 
 import os
@@ -12,8 +12,7 @@ from itertools import tee
 
 import numpy as np
 
-from .classifier import BATCH_SIZE, Classifier, Scores
-from .images import ImageError, ImageSource
+from .classifier import BATCH_SIZE, Classifier, Product, Scores
 from .model_files import ModelError
 from .prediction import Prediction
 
@@ -29,7 +28,7 @@ def load_models(
 
 
 class Ensemble:
-    """Behaves like a Classifier. The models may differ in input size, preprocessing and order of labels."""
+    """Like a Classifier, but without titles. The models may differ in input size, preprocessing and order of labels."""
 
     def __init__(self, members: Sequence[Classifier]) -> None:
         """Raises ModelError if the models do not know the same labels."""
@@ -47,15 +46,13 @@ class Ensemble:
         self._columns = [[member.labels.index(label) for label in self.labels] for member in self.members]
 
     def stream(
-        self, images: Iterable[ImageSource | ImageError], top_k: int = 5, batch_size: int = BATCH_SIZE, tta: int = 1
+        self, images: Iterable[Product], top_k: int = 5, batch_size: int = BATCH_SIZE, tta: int = 1
     ) -> Iterator[Prediction]:
         """Predictions in the order of `images`, as Classifier.stream."""
         for scores in self.stream_scores(images, batch_size, tta):
             yield self.prediction(scores, top_k)
 
-    def stream_scores(
-        self, images: Iterable[ImageSource | ImageError], batch_size: int = BATCH_SIZE, tta: int = 1
-    ) -> Iterator[Scores]:
+    def stream_scores(self, images: Iterable[Product], batch_size: int = BATCH_SIZE, tta: int = 1) -> Iterator[Scores]:
         """The averaged scores in the order of `images`, as Classifier.stream_scores. Each model opens each image."""
         copies = tee(images, len(self.members))
         streams = [
@@ -76,4 +73,4 @@ class Ensemble:
         ]
         if len(aligned) < len(scores):
             return next(member_scores for member_scores in scores if member_scores.error)
-        return Scores(np.mean(aligned, axis=0), scores[0].unknown_score)
+        return Scores(np.mean(aligned, axis=0), scores[0].unknown_score, attributes=scores[0].attributes)

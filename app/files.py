@@ -26,3 +26,11 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_section(path: Path, start: str, end: str, section: str, new: str) -> None:
+    """Replace what stands between two markers; a text without them gets them at its end. new: for a missing file."""
+    text = path.read_text(encoding="utf-8") if path.exists() else new
+    before, _, rest = text.partition(start)
+    after = rest.partition(end)[2].removeprefix("\n")
+    write_text(path, f"{before.rstrip()}\n\n{start}\n{section.rstrip()}\n{end}\n{after}")

@@ -14,14 +14,14 @@ A file of up to 20 MB then takes at most 2 s of one core and 300 MB, or is refus
     WebP, AVIF  17 megapixels
     HEIC  25 megapixels
 
-and what is larger than MAX_FULL_PIXELS comes out reduced to that.
+with sides of at most 65,535 pixels, and what is larger than MAX_FULL_PIXELS comes out reduced to that.
 """
 
 import io
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ from .containers import looks_like_image as looks_like_image
 from .containers import read_container
 from .containers.base import MAX_BYTES as MAX_BYTES
 from .containers.base import MAX_PIXELS as MAX_PIXELS
-from .containers.base import ORIENTATION_TAG, check_pixels, truncated
+from .containers.base import ORIENTATION_TAG, check_pixels, damaged, truncated
 from .containers.base import ErrorKind as ErrorKind
 from .containers.base import ImageError as ImageError
 from .errors import one_line
@@ -96,46 +96,59 @@ PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
 }
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | Callable[[], bytes]
+TargetSize = int | Sequence[int] | None
 
 
-def load_image(source: ImageSource, target_size: int | None = None) -> Image.Image:
+def load_image(
+    source: ImageSource, target_size: TargetSize = None, check: Callable[[Container], None] | None = None
+) -> Image.Image:
     """The first frame of an image as upright 8-bit sRGB with transparency on white.
 
     source: a path, the bytes of a file, an open Pillow image, or a function that fetches the bytes when the image's
         turn has come. A file is known by its content, not by its name.
-    target_size: the side in pixels that the caller will shrink the image to. Large images are then decoded or
-        reduced to no less than DRAFT_FACTOR times it, which is several times faster and smaller in memory.
+    target_size: (width, height) gives the image at that size, squeezed with a bilinear filter from all of its pixels,
+        as transformers' processors do. A single side in pixels only says what the caller will shrink it to: large
+        images are then decoded or reduced to no less than DRAFT_FACTOR times it, which is several times faster and
+        smaller in memory, and up to 12 levels off at an edge.
+    check: sees the container before anything is decoded and may raise an ImageError.
     Raises ImageError for every bad image: missing, empty, another kind of file, damaged, truncated, too large.
     """
-    with open_checked(source) as image:
+    side = target_size if isinstance(target_size, int) else None
+    with open_checked(source, check) as image:
         if image is not source:
-            decode(image, target_size)
+            decode(image, side)
         else:
             image.load()
-        rgb = to_rgb(image, target_size)
+        rgb = to_rgb(image, side)
         if image is not source:
             rgb.info = {}
-        return rgb
+        if target_size is None or isinstance(target_size, int):
+            return rgb
+        width, height = target_size
+        return resize(rgb, (width, height), pad=False)
 
 
 @contextmanager
-def open_checked(source: ImageSource) -> Iterator[Image.Image]:
+def open_checked(source: ImageSource, check: Callable[[Container], None] | None = None) -> Iterator[Image.Image]:
     """An image of one of ALL_FORMATS within all limits, not decoded yet; what its decoder raises becomes an ImageError.
 
     Its info holds what to_rgb needs: orientation, icc_profile, bits.
     """
+    container = None
     try:
         if isinstance(source, Image.Image):
             check_pixels(*source.size)
             yield source
             return
         container = read_container(_read(source() if callable(source) else source))
+        if check:
+            check(container)
         with _open(container) as image:
             yield image
     except ImageError:
         raise
     except Exception as error:  # on hostile bytes Pillow's decoders raise a dozen types, struct.error to RecursionError
-        raise _image_error(error) from error
+        raise _image_error(error, is_cut=container is not None and not container.ends) from error
 
 
 def decode(image: Image.Image, target_size: int | None = None) -> None:
@@ -145,9 +158,20 @@ def decode(image: Image.Image, target_size: int | None = None) -> None:
             image.draft(None, (DRAFT_FACTOR * target_size,) * 2)
         elif image.width * image.height > MAX_FULL_PIXELS:
             image.draft(None, (image.width // _fraction(image), image.height // _fraction(image)))
+    if isinstance(image, (PngImageFile, TiffImageFile)) and image.tile and ";16" in str(image.tile[0].args):
+        _decode_deep(image)
     image.load()
     if isinstance(image, WebPImageFile):
         image._decoder = None  # it holds three copies of the image
+
+
+def _decode_deep(image: ImageFile.ImageFile) -> None:
+    from .deep_color import lower_tiles, scale_deep  # few images have more than 8 bits
+
+    source, tiles = image.fp, lower_tiles(image)
+    image.load()
+    if tiles and isinstance(source, WalkedBytes):
+        scale_deep(image, tiles, lambda: type(image)(WalkedBytes(source.container)))
 
 
 def _fraction(image: Image.Image) -> int:
@@ -207,6 +231,17 @@ def preprocess(image: Image.Image, config: Mapping[str, Any], out: np.ndarray | 
     return out
 
 
+def target_size(config: Mapping[str, Any]) -> int | tuple[int, int] | None:
+    """What to ask of load_image so that `preprocess` gives the same as from the whole image.
+
+    Only an image that is padded may come from a fraction of its pixels, which is faster: no stock processor pads so.
+    """
+    size = (config["size"]["width"], config["size"]["height"])
+    if config.get("do_pad_to_square", False):
+        return max(size)
+    return size if config.get("resample", Image.Resampling.BILINEAR) == Image.Resampling.BILINEAR else None
+
+
 def check_file(path: str | os.PathLike[str]) -> None:
     """Raises ImageError for a path that is not a file within MAX_BYTES, without opening it."""
     try:
@@ -246,7 +281,7 @@ def _open(container: Container) -> Image.Image:
         try:
             image = PLUGINS[container.format](WalkedBytes(container))
         except SyntaxError:
-            raise ImageError("damaged image (its header cannot be read)") from None
+            raise (damaged("its header cannot be read") if container.ends else truncated()) from None
         if container.format == "AVIF":  # its decoder tells the orientation in a block of EXIF that it makes itself
             container.orientation = image.getexif().get(ORIENTATION_TAG, 1)
             container.profile = image.info.get("icc_profile")
@@ -281,15 +316,15 @@ def _has_all_rows(data: bytes) -> bool:
     return images[0] == images[1]
 
 
-def _image_error(error: Exception) -> ImageError:
-    """Tells a user in one line why Pillow or the system refused an image."""
+def _image_error(error: Exception, is_cut: bool = False) -> ImageError:
+    """Tells a user in one line why Pillow or the system refused an image. is_cut: whether its file ends too early."""
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return ImageError(f"too large (more than {MAX_PIXELS / 1e6:.0f} megapixels)", "too_large")
     if isinstance(error, MemoryError):
         return ImageError("too large for this machine's memory", "too_large")
     if isinstance(error, OSError) and error.strerror:
         return ImageError(f"cannot be read ({error.strerror})")
-    if isinstance(error, EOFError) or "truncated" in str(error).lower():
+    if isinstance(error, EOFError) or is_cut:
         return truncated()
     return ImageError(f"damaged image ({one_line(error)})")
 

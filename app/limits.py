@@ -4,6 +4,7 @@ A limit can be changed with an environment variable of the same name, SNAPSHELF_
 """
 
 import os
+import time
 
 from .errors import UserError
 
@@ -85,9 +86,22 @@ class BusyError(RequestError):
         super().__init__(f"Many people are using this page right now. Please try again in {self.retry_after} seconds.")
 
 
-def out_of_time() -> str:
-    """Why an image of a batch was left out."""
-    return f"left out: the time limit of a batch ({MAX_BATCH_SECONDS} s) was reached"
+class BatchTime:
+    """Until when a batch may go on: MAX_BATCH_SECONDS from now, or until others need its place more."""
+
+    def __init__(self) -> None:
+        self._end, self._gave_way = time.monotonic() + MAX_BATCH_SECONDS, False
+
+    def give_way(self) -> None:
+        self._gave_way = True
+
+    def over(self) -> str:
+        """Why the remaining images are left out, "" while it goes on."""
+        if self._gave_way:
+            return "left out: many people are using this page right now; please send this image again"
+        if time.monotonic() > self._end:
+            return f"left out: the time limit of a batch ({MAX_BATCH_SECONDS} s) was reached"
+        return ""
 
 
 def megabytes(num_bytes: int) -> str:

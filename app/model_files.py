@@ -1,7 +1,7 @@
 """Open a model folder and check that its parts fit together; onnxruntime and NumPy, no torch."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from .attributes import Attributes, AttributesError
 from .calibration import Calibration, CalibrationError
 from .errors import UserError, one_line
 from .model_json import is_name, is_number, read_json, shown
 from .onnx_check import GraphError, check_graph, limited_memory
 from .parents import WEIGHTS_FILE, is_of_other_graph, is_of_other_weights
+from .taxonomy import Taxonomy
 
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
@@ -33,38 +35,11 @@ class ModelError(UserError):
     """A model folder that cannot be used. The message is one line that says what is wrong and what to do."""
 
 
-class Taxonomy:
-    """Where each label sits in the category tree."""
-
-    def __init__(self, paths: Sequence[Sequence[str]], levels: Sequence[str] = ("label",)) -> None:
-        """paths: each label's path, in the order of the logits. levels: the name of each level, broad first."""
-        self.levels = list(levels)
-        self.paths = [list(path) for path in paths]
-        self.nodes = []  # for each level (labels,) int: the number of the label's category
-        for level in range(len(self.paths[0])):
-            numbers: dict[tuple[str, ...], int] = {}
-            prefixes = [tuple(path[: level + 1]) for path in self.paths]
-            self.nodes.append(np.array([numbers.setdefault(prefix, len(numbers)) for prefix in prefixes]))
-
-    def path_confidences(self, probabilities: np.ndarray, label: int) -> list[float]:
-        """For each level the summed probability of the labels that share the category of `label`.
-
-        probabilities: (labels,) float64.
-        """
-        return [min(1.0, float(probabilities[nodes == nodes[label]].sum())) for nodes in self.nodes]
-
-    def best(self, probabilities: np.ndarray, level: int) -> tuple[int, float]:
-        """The most probable label of the most probable category of a level, and the category's summed probability."""
-        sums = np.bincount(self.nodes[level], weights=probabilities)
-        category = int(sums.argmax())
-        inside = np.where(self.nodes[level] == category, probabilities, -1.0)
-        return int(inside.argmax()), min(1.0, float(sums[category]))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelFiles:
     """The content of a model folder, checked; the attributes are those of Classifier."""
 
+    folder: Path
     name: str
     session: onnxruntime.InferenceSession
     precision: str
@@ -72,6 +47,7 @@ class ModelFiles:
     labels: list[str]
     taxonomy: Taxonomy
     calibration: Calibration | None
+    attributes: Attributes | None
     model_card: str
 
     @classmethod
@@ -95,6 +71,7 @@ class ModelFiles:
         session, precision = _open_own_graph(folder, precision, asked == "int8", open_graph)
         card = folder / CARD_FILE
         return cls(
+            folder=folder,
             name=folder.resolve().name,
             session=session,
             precision=precision,
@@ -102,6 +79,7 @@ class ModelFiles:
             labels=labels,
             taxonomy=taxonomy,
             calibration=_calibration(folder, taxonomy, session) if calibrated else None,
+            attributes=_attributes(folder, session) if calibrated else None,
             model_card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
         )
 
@@ -184,6 +162,7 @@ def _session_options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads would use up a core for 30 ms
     options.log_severity_level = 4  # what matters arrives as an exception
     return options
 
@@ -248,12 +227,12 @@ def _taxonomy(config: dict[str, Any], labels: list[str], path: Path) -> Taxonomy
         raise ModelError(f'{path}: taxonomy must be {{"levels": [names], "paths": {{label: [categories]}}}}')
     wrong = [label for label in labels if not _is_path(paths.get(label), len(levels))]
     if wrong or not levels:
-        raise ModelError(f"{path}: taxonomy has no path of {len(levels)} levels for {', '.join(wrong[:5])}")
+        raise ModelError(f"{path}: taxonomy has no path of 1 to {len(levels)} categories for {', '.join(wrong[:5])}")
     return Taxonomy([paths[label] for label in labels], levels)
 
 
 def _is_path(categories: object, num_levels: int) -> bool:
-    return isinstance(categories, list) and len(categories) == num_levels and all(map(is_name, categories))
+    return isinstance(categories, list) and 1 <= len(categories) <= num_levels and all(map(is_name, categories))
 
 
 def _calibration(folder: Path, taxonomy: Taxonomy, session: onnxruntime.InferenceSession) -> Calibration | None:
@@ -263,7 +242,7 @@ def _calibration(folder: Path, taxonomy: Taxonomy, session: onnxruntime.Inferenc
         raise ModelError(str(error)) from None
     expected_dim = calibration.unknown.embedding_size if calibration and calibration.unknown else None
     if expected_dim is not None:
-        dim = {node.name: node.shape[-1] for node in session.get_outputs()}.get("embeddings")
+        dim = _embedding_size(session)
         if dim != expected_dim:
             actual = "no embeddings" if dim is None else f"embeddings of {dim} numbers"
             raise ModelError(
@@ -271,6 +250,26 @@ def _calibration(folder: Path, taxonomy: Taxonomy, session: onnxruntime.Inferenc
                 f"graph gives {actual}; run calibrate.py on this model again"
             )
     return calibration
+
+
+def _attributes(folder: Path, session: onnxruntime.InferenceSession) -> Attributes | None:
+    try:
+        return Attributes.load(folder, _embedding_size(session))
+    except AttributesError as error:
+        raise ModelError(str(error)) from None
+
+
+def attribute_names(folder: Path) -> list[str]:
+    """The attributes that answers of this folder have, without opening its graph. Raises ModelError."""
+    try:
+        return Attributes.names(folder)
+    except AttributesError as error:
+        raise ModelError(str(error)) from None
+
+
+def _embedding_size(session: onnxruntime.InferenceSession) -> Any:
+    """The numbers of an embedding; None where the graph gives none."""
+    return {node.name: node.shape[-1] for node in session.get_outputs()}.get("embeddings")
 
 
 def _check_session(session: onnxruntime.InferenceSession, size: dict[str, Any], num_labels: int, path: Path) -> None:

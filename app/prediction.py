@@ -1,9 +1,11 @@
 """What a model says about one image, and the one way in which it becomes JSON or a row of a table."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .images import ErrorKind
+from .taxonomy import PATH_SEPARATOR
 
 CSV_COLUMNS = (
     "label",
@@ -15,7 +17,9 @@ CSV_COLUMNS = (
     "unknown_score",
     "error",
 )
-PATH_SEPARATOR = " > "
+ANSWERED_FROM = "answered_from"  # a column where titles are read
+ATTRIBUTES = "attributes"
+ATTRIBUTE_SUFFIXES = ("", "_confidence", "_status")  # of an attribute's columns, after its name
 DIGITS = 6
 
 
@@ -24,6 +28,17 @@ class ScoredLabel(NamedTuple):
 
     label: str
     confidence: float
+
+
+class Attribute(NamedTuple):
+    """What the model says of one attribute of a product, such as its color.
+
+    status: "ok": publish `label`. "review": a person should pick it. "unknown": the image is not of a known product.
+    """
+
+    label: str
+    confidence: float
+    status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +59,9 @@ class Prediction:
     unknown_score: in [0, 1], the higher, the less the image looks like the training images; None without calibration.
     error_kind: what a server tells its clients apart by; only with status "error", and in no output.
     prediction_set: the labels that contain the true one with the coverage given to calibrate.py --coverage.
+    answered_from: "image", "title" or "both" for a product that was given with its title, even an empty one; None for
+        an image alone. With "title", `error` says why the image was not used.
+    attributes: by name; empty for a model without attributes, and where there is no image to see them on.
     """
 
     status: str = "ok"
@@ -58,6 +76,8 @@ class Prediction:
     prediction_set: list[str] = field(default_factory=list)
     error: str | None = None
     error_kind: ErrorKind | None = None
+    answered_from: str | None = None
+    attributes: dict[str, Attribute] = field(default_factory=dict)
 
     def to_dict(self, digits: int = DIGITS, top_k: int | None = None) -> dict[str, Any]:
         """For JSON and Parquet. digits: to which confidences are rounded. top_k: how many labels, all by default."""
@@ -75,10 +95,15 @@ class Prediction:
             "status": self.status,
             "unknown_score": rounded(self.unknown_score, digits),
             "error": self.error,
+            **self._optional(),
+            **self._attributes(digits),
         }
 
     def to_csv_row(self, digits: int = DIGITS) -> dict[str, str | float | None]:
-        """A cell for each of CSV_COLUMNS; `published_confidence` is that of the last category of `published_path`."""
+        """A cell for each of CSV_COLUMNS; `published_confidence` is that of the last category of `published_path`.
+
+        What only some answers have follows, each attribute in three cells.
+        """
         published = self.published_confidences[-1] if self.published_confidences else None
         return {
             "label": self.label,
@@ -89,8 +114,38 @@ class Prediction:
             "published_confidence": rounded(published, digits),
             "unknown_score": rounded(self.unknown_score, digits),
             "error": self.error,
+            **self._optional(),
+            **self.attribute_cells(digits),
         }
+
+    def attribute_cells(self, digits: int = DIGITS) -> dict[str, str | float | None]:
+        """A cell for each of attribute_columns."""
+        values = [
+            value
+            for attribute in self.attributes.values()
+            for value in (attribute.label, round(attribute.confidence, digits), attribute.status)
+        ]
+        return dict(zip(attribute_columns(self.attributes), values, strict=True))
+
+    def _attributes(self, digits: int) -> dict[str, Any]:
+        if not self.attributes:
+            return {}
+        return {
+            ATTRIBUTES: {
+                name: attribute._asdict() | {"confidence": round(attribute.confidence, digits)}
+                for name, attribute in self.attributes.items()
+            }
+        }
+
+    def _optional(self) -> dict[str, Any]:
+        """What only some answers have: the others look as if it did not exist."""
+        return {} if self.answered_from is None else {ANSWERED_FROM: self.answered_from}
 
 
 def rounded(number: float | None, digits: int = DIGITS) -> float | None:
     return None if number is None else round(number, digits)
+
+
+def attribute_columns(names: Iterable[str]) -> list[str]:
+    """The columns of a table for these attributes: NAME, NAME_confidence, NAME_status."""
+    return [name + suffix for name in names for suffix in ATTRIBUTE_SUFFIXES]

@@ -33,12 +33,12 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 CARD, REQUIREMENTS = "README.md", "requirements.txt"
 PINS = REQUIREMENTS  # of the checkout: says which gradio the page was tested with
 PACKAGE, PACKAGE_FILE = "app", "__init__.py"
-OF_MODELS = ("models/*/README.md", "models/*/*.json", "models/*/*.onnx", "models/*/unknown_centres.npy")
+OF_MODELS = [f"models/*/{name}" for name in ("README.md", "*.json", "*.onnx", "unknown_centres.npy", "attributes.npy")]
 OF_PAGES = ("examples/*.jpg", "pages/assets/*.css", "pages/assets/*.js", "pages/templates/*.html")
 DATA = (CARD, REQUIREMENTS, *OF_MODELS, *OF_PAGES)
 LEFT_OUT = ("arguments.json",)  # how a model was trained; its card says what a visitor needs
 # What the page shows of results/, which lies beside app/ in the checkout and within the Space.
-COPIES = ("leaderboard.csv", "automation.png", "runs/*/reliability.png", "runs/*/confusion.png")
+COPIES = ("leaderboard*.csv", "automation.png", "runs/*/reliability.png", "runs/*/confusion.png")
 # What a push no longer contains is deleted from the Space, if it matches; "*.py" also matches within folders.
 OURS = ["*.py", "models/*", "examples/*", "pages/*", "assets/*", "results/*"]
 MAX_FILE_BYTES = 100 * 2**20

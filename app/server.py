@@ -30,7 +30,7 @@ from .guard.bodies import LimitBodies
 from .guard.connections import Connections
 from .guard.exposure import METRICS, Browsers, DropForwarded, Exposure
 from .guard.logs import FORMATS, configuration, logged_prints
-from .guard.memory import return_freed_memory
+from .guard.memory import keep_for_good, returning_freed_memory
 from .guard.prefix import TakePrefixOff, checked_root_path
 from .guard.stored import emptied, upload_folder
 from .service import Service
@@ -43,12 +43,12 @@ EXIT_STOPPED = 143
 def main(argv: list[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
-    with one_line_errors(parser), stopping_cleanly(), upload_folder() as folder:
+    with one_line_errors(parser), stopping_cleanly(), upload_folder() as folder, returning_freed_memory():
         check_port(args.port)
-        return_freed_memory()
         exposure = read_exposure(args)
         with logged_prints(args.log_format):
-            app = create_app(Service(decode=started_decoders().load), page=not args.no_page, exposure=exposure)
+            app = create_app(Service(pool=started_decoders()), page=not args.no_page, exposure=exposure)
+            keep_for_good()
             with emptied(folder):
                 serve(app, args, exposure)
     return 0

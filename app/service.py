@@ -7,14 +7,13 @@
     print(answer.prediction.label, answer.seconds)
 
 Every limit is checked here, wherever an image came from. Errors that a caller may see are RequestError (limits.py).
-At most MAX_RUNNING requests are processed at once and MAX_WAITING more wait; any further one gets BusyError at once.
+At most MAX_RUNNING requests are processed at once and MAX_WAITING more wait, in the order of turns.py; any further one
+gets BusyError at once, or a dearer one that waits does.
 """
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,18 +23,32 @@ import numpy as np
 from PIL import Image
 
 from . import explain, limits
-from .classifier import BATCH_SIZE, Classifier
+from .classifier import BATCH_SIZE, Classifier, image_of
+from .classifier import Product as Photo
+from .decode_cost import CostlyError, expected_seconds_of_bytes
+from .decode_pool import DecodePool
 from .images import ErrorKind, ImageError, ImageSource, load_image
-from .limits import BusyError, NotAnImageError, RequestError, TooLargeError, UnknownModelError, UnreadableError
+from .limits import (
+    BatchTime,
+    BusyError,
+    NotAnImageError,
+    RequestError,
+    TooLargeError,
+    UnknownModelError,
+    UnreadableError,
+)
 from .model_files import ModelError
 from .prediction import Prediction
 from .screenshots import PAGE_MODEL, Screenshot, read_page
+from .titles import TITLES_SETTINGS, TitledImage
+from .turns import Turn, Turns
 
 MODELS = Path(__file__).resolve().parent / "models"
 PREFERRED = "fashion"  # the model that answers where a caller names none
 TOP_K = 5
 DIGITS = 4  # of confidences: what a reader can use
-Decode = Callable[[ImageSource, int | None], Image.Image]  # the file, and about how large it has to be; or ImageError
+HEAT_MAP_SECONDS = 1.0  # about
+SECONDS_PER_PRODUCT = 0.01
 ERRORS: dict[ErrorKind, type[RequestError]] = {
     "not_an_image": NotAnImageError,
     "too_large": TooLargeError,
@@ -88,50 +101,24 @@ class Products:
         }
 
 
-class ConcurrencyLimiter:
-    """Lets a few requests in at once and a few more wait; the others are told to come back later."""
-
-    def __init__(self, running: int, waiting: int, seconds: float) -> None:
-        self.places = threading.BoundedSemaphore(running + waiting)
-        self.slots = threading.BoundedSemaphore(running)
-        self.seconds = seconds
-        self.waiting = 0  # at this moment; a figure for operators, so it needs no lock
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Raises BusyError."""
-        if not self.places.acquire(blocking=False):
-            raise BusyError
-        try:
-            self.waiting += 1
-            try:
-                if not self.slots.acquire(timeout=self.seconds):
-                    raise BusyError
-            finally:
-                self.waiting -= 1
-            try:
-                yield
-            finally:
-                self.slots.release()
-        finally:
-            self.places.release()
-
-
 class Service:
     """The models of a folder and what can be done with them. Methods may be called from several threads at once."""
 
-    def __init__(self, models: Path = MODELS, decode: Decode = load_image) -> None:
-        """decode: how to read an image; a server gives DecodePool.load, so that a decoder's fault costs one image.
+    def __init__(self, models: Path = MODELS, pool: DecodePool | None = None) -> None:
+        """pool: where images are decoded, by default in this process; a server has one, so that a decoder's fault
+        costs one image.
 
         Raises UserError where the folder holds no model; a broken model is noticed on first use.
         """
-        self.decode = decode
+        self.decode = pool.load if pool else load_image
+        self._decode_quickly = pool.load_quickly if pool else None
+        self._decode_slowly = pool.load_slowly if pool else None
         limits.check_environment()
         self.folders = {path.parent.name: path.parent for path in sorted(models.glob("*/model.onnx"))}
         if not self.folders:
             raise ModelError(f"no model in {models}: each model is a folder there with a model.onnx")
         self.default = PREFERRED if PREFERRED in self.folders else next(iter(self.folders))
-        self.limiter = ConcurrencyLimiter(limits.MAX_RUNNING, limits.MAX_WAITING, limits.MAX_WAIT_SECONDS)
+        self.turns = Turns(limits.MAX_RUNNING, limits.MAX_WAITING, limits.MAX_WAIT_SECONDS)
         self.observers: list[Callable[[str, Prediction], None]] = []  # are told the model and what it said
         self._loaded: dict[str, Classifier] = {}
         self._loading = threading.Lock()
@@ -154,40 +141,47 @@ class Service:
         with self._loading:
             if name not in self._loaded:
                 try:
-                    self._loaded[name] = Classifier.load(self.folders[name], workers=1)
+                    self._loaded[name] = Classifier.load(self.folders[name], workers=limits.MAX_RUNNING)
                 except ModelError as error:
                     raise ModelError(f"model {name}: {error}") from None
             return self._loaded[name]
 
-    def classify(self, source: ImageSource, model: str | None = None, top_k: int = TOP_K) -> Answer:
-        """One image, as a path, the bytes of a file or an open image. Raises RequestError."""
+    def reads_titles(self, model: str) -> bool:
+        return (self.folders[model] / TITLES_SETTINGS).is_file()
+
+    def classify(
+        self, source: ImageSource | None, model: str | None = None, top_k: int = TOP_K, title: str | None = None
+    ) -> Answer:
+        """One image, as a path, the bytes of a file or an open image. Raises RequestError.
+
+        title: of the product, for a model that reads titles; then the image may be missing.
+        """
         classifier, top_k = self.classifier(model), checked_top_k(top_k)
-        with self.limiter():
-            start = time.perf_counter()
-            check_size(source)
-            prediction = next(self._stream(classifier, [source], top_k, float("inf")))
-            seconds = time.perf_counter() - start
+        product = with_title(classifier, source, title)
+        check_size(source)
+        with self.turns.request(expected_of(source)) as turn:
+            prediction = next(self._stream(turn, classifier, [product], top_k, BatchTime()))
         self._tell(model, prediction)
         if prediction.status == "error":
             raise image_error(prediction.error, prediction.error_kind)
-        return Answer(prediction, model or self.default, seconds)
+        return Answer(prediction, model or self.default, turn.spent)
 
     def classify_stream(
         self,
-        sources: Iterable[ImageSource | ImageError],
+        sources: Iterable[Photo],
         model: str | None = None,
         top_k: int = TOP_K,
-        end: float | None = None,
+        batch_time: BatchTime | None = None,
+        expected: float = 0.0,
     ) -> Iterator[Prediction]:
         """Predictions in the order of `sources`, as they are made; a bad image fails only its own row.
 
-        After MAX_BATCH_SECONDS the remaining images come out as rows that say so. end: when that is, on the clock of
-        time.monotonic(), by default counted from this call. Raises RequestError.
+        When its time is over, the remaining images come out as rows that say so. batch_time: counted from this call by
+        default. expected: seconds of work, as far as that is known. Raises RequestError.
         """
         classifier, top_k = self.classifier(model), checked_top_k(top_k)
-        end = time.monotonic() + limits.MAX_BATCH_SECONDS if end is None else end
-        with self.limiter():
-            for prediction in self._stream(classifier, sources, top_k, end):
+        with self.turns.request(expected) as turn:
+            for prediction in self._stream(turn, classifier, sources, top_k, batch_time or BatchTime()):
                 self._tell(model, prediction)
                 yield prediction
 
@@ -206,29 +200,65 @@ class Service:
             raise image_error(str(error), error.kind) from None
 
     def _stream(
-        self, classifier: Classifier, sources: Iterable[ImageSource | ImageError], top_k: int, end: float
+        self,
+        turn: Turn,
+        classifier: Classifier,
+        sources: Iterable[Photo],
+        top_k: int,
+        batch_time: BatchTime,
     ) -> Iterator[Prediction]:
-        """Image by image, so that the time is looked at before each and few are in memory at once."""
-        remaining = iter(sources)
-        while batch := list(islice(remaining, BATCH_SIZE)):
-            read = [self._read(classifier, source, end) for source in batch]
-            pixels = [item for item in read if not isinstance(item, ImageError)]
-            predictions = iter(classifier.predict_pixels(np.stack(pixels), top_k) if pixels else [])
-            for item in read:
-                if isinstance(item, ImageError):
-                    yield Prediction("error", error=str(item), error_kind=item.kind)
-                else:
-                    yield next(predictions)
+        """A few images in each turn, so that others get theirs and few images are in memory at once."""
+        remaining, begun = iter(sources), False
+        while True:
+            batch: list[Photo] = []
+            try:
+                predictions = self._next(turn, classifier, remaining, batch, top_k, batch_time)
+            except BusyError:
+                if not begun:
+                    raise
+                batch_time.give_way()
+                predictions = [failed(ImageError(batch_time.over())) for _ in batch]
+                predictions += [failed(ImageError(batch_time.over())) for _ in remaining]
+            if not predictions:
+                return
+            begun = True
+            yield from predictions
 
-    def _read(self, classifier: Classifier, source: ImageSource | ImageError, end: float) -> np.ndarray | ImageError:
-        """(3, height, width) float32 or what is wrong with the image."""
+    def _next(
+        self,
+        turn: Turn,
+        classifier: Classifier,
+        remaining: Iterator[Photo],
+        batch: list[Photo],
+        top_k: int,
+        batch_time: BatchTime,
+    ) -> list[Prediction]:
+        """Of the next images, which are added to `batch`. Raises BusyError."""
+        with turn():
+            batch += islice(remaining, BATCH_SIZE)
+            read = [self._read(classifier, source, batch_time) for source in batch]
+            if not any(isinstance(item, CostlyError) for item in read):
+                return classifier.predict_read(batch, read, top_k)
+        for number, item in enumerate(read):
+            if isinstance(item, CostlyError):
+                with turn(item.seconds):
+                    read[number] = self._read(classifier, batch[number], batch_time, slowly=True)
+        with turn():
+            return classifier.predict_read(batch, read, top_k)
+
+    def _read(
+        self, classifier: Classifier, photo: Photo, batch_time: BatchTime, slowly: bool = False
+    ) -> np.ndarray | ImageError:
+        """(3, height, width) float32 or what is wrong with the image; CostlyError where that needs `slowly`."""
+        source = image_of(photo)
         if isinstance(source, ImageError):
             return source
-        if time.monotonic() > end:
-            return ImageError(limits.out_of_time())
+        if late := batch_time.over():
+            return ImageError(late)
+        decode = (self._decode_slowly if slowly else self._decode_quickly) or self.decode
         try:
             check_size(source)
-            return classifier.read(self.decode(source, max(classifier.image_size)))
+            return classifier.read(decode(source, classifier.target_size))
         except TooLargeError as error:
             return ImageError(str(error), "too_large")
         except ImageError as error:
@@ -245,23 +275,28 @@ class Service:
         """
         name = model or self.page_model
         classifier, top_k = self.classifier(name), checked_top_k(top_k)
-        with self.limiter():
-            start = time.perf_counter()
-            page = self._read_page(source)
-            predictions = classifier.predict([found.image for found in page.products], top_k)
+        with self.turns.request(expected_of(source)) as turn:
+            page = self._read_page(turn, source)
+            with turn(SECONDS_PER_PRODUCT * len(page.products)):
+                predictions = classifier.predict([found.image for found in page.products], top_k)
             for prediction in predictions:
                 self._tell(name, prediction)
             products = [
                 Product(found.box, found.out_of_stock, found.image, prediction)
                 for found, prediction in zip(page.products, predictions, strict=True)
             ]
-            return Products(page, products, name, time.perf_counter() - start)
+            return Products(page, products, name, turn.spent)
 
-    def _read_page(self, source: ImageSource) -> Screenshot:
+    def _read_page(self, turn: Turn, source: ImageSource) -> Screenshot:
         """Raises RequestError."""
         check_size(source)
         try:
-            return read_page(source, self.decode)
+            try:
+                with turn():
+                    return read_page(source, self._decode_quickly or self.decode)
+            except CostlyError as costly:
+                with turn(costly.seconds):
+                    return read_page(source, self._decode_slowly or self.decode)
         except ImageError as error:
             raise image_error(str(error), error.kind) from None
 
@@ -273,24 +308,53 @@ class Service:
         classifier = self.classifier(model)
         if label is not None and label not in classifier.labels:
             raise RequestError(f"The model has no category {str(label)[:40]!r}.")
-        with self.limiter():
+        with self.turns.request(HEAT_MAP_SECONDS) as turn, turn(HEAT_MAP_SECONDS):
             image = self.open_image(source)
             heat = explain.heat_map(classifier, image, label)
             return explain.overlay(image, heat, classifier.preprocessor.get("do_pad_to_square", False))
 
 
-def check_size(source: ImageSource) -> None:
-    """Raises TooLargeError, before anything of the file is read."""
+def failed(error: ImageError) -> Prediction:
+    return Prediction("error", error=str(error), error_kind=error.kind)
+
+
+def with_title(classifier: Classifier, source: ImageSource | None, title: str | None) -> Photo:
+    """What to classify. Raises RequestError where there is nothing, or a title that the model cannot read."""
+    if not title or not title.strip():
+        if source is None:
+            raise RequestError("Send an image.")
+        return source
+    check_reads_titles(classifier, [title])
+    return TitledImage(source, title)
+
+
+def check_reads_titles(classifier: Classifier, titles: Sequence[str | None]) -> None:
+    """Raises RequestError for titles that the model cannot read."""
+    if titles and classifier.titles is None:
+        raise RequestError(f"The model {classifier.name} does not read titles: leave the title out.")
+
+
+def expected_of(source: ImageSource | None) -> float:
+    """Seconds of work, by the size of the file."""
+    return expected_seconds_of_bytes(num_bytes_of(source) or 0)
+
+
+def num_bytes_of(source: ImageSource | None) -> int | None:
+    """None where that is not known before it is opened."""
     try:
         if isinstance(source, bytes):
-            num_bytes = len(source)
-        elif isinstance(source, (str, os.PathLike)):
-            num_bytes = Path(source).stat().st_size
-        else:
-            return
+            return len(source)
+        if isinstance(source, (str, os.PathLike)):
+            return Path(source).stat().st_size
     except (OSError, ValueError):  # load_image says what is wrong with it
-        return
-    if num_bytes > limits.MAX_FILE_BYTES:
+        return None
+    return None
+
+
+def check_size(source: ImageSource | None) -> None:
+    """Raises TooLargeError, before anything of the file is read."""
+    num_bytes = num_bytes_of(source)
+    if num_bytes is not None and num_bytes > limits.MAX_FILE_BYTES:
         size, allowed = limits.megabytes(num_bytes), limits.megabytes(limits.MAX_FILE_BYTES)
         raise TooLargeError(f"This file has {size}; at most {allowed} are allowed.")
 

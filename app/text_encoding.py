@@ -54,6 +54,6 @@ def decodes(data: bytes, encoding: str) -> bool:
 
 
 def num_symbols(words: bytes, encoding: str) -> int:
-    """How many characters are no letters: box drawings and quotes inside a word mean another encoding."""
+    """How many characters are not letters: box drawings and quotes inside a word mean another encoding."""
     text = words.decode(encoding, "replace")
     return sum(not character.isascii() and unicodedata.category(character)[0] not in "LM" for character in text)

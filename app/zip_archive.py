@@ -7,7 +7,8 @@ The name of a member is only shown, never used as a path; zip_names.py reads it 
 `open_zip` keeps a few archives open in each process.
 
 Limits hold for what zipfile really reads, whatever the end record or a second one says: the list of files is bounded
-by bytes and by entries before an entry is made, what the archive claims to unpack to by its own size.
+by bytes and by entries before an entry is made, what the archive claims to unpack to by its own size. More than
+FEW_ENTRIES are read only from an archive that is large enough to hold as many images.
 """
 
 import lzma
@@ -39,6 +40,9 @@ LISTED = b"PK\x01\x02"  # before each entry of the list of files
 END_BYTES, MAX_END_BYTES = 22, 2**17  # of the end record; with its comment
 MAX_LIST_BYTES = 128 * 2**20  # a million images with long names
 MAX_ENTRIES = 500_000  # 400 bytes of memory each
+FEW_ENTRIES = 160_000  # whatever they hold: zipfile lists them in 1 s
+MIN_ENTRY_BYTES = 200  # of an archive that lists more: its two headers and the smallest image take as many
+MAX_ENTRY_BYTES, HARMLESS_LIST_BYTES = 4096, 2**20  # on average; extra fields cost time by the square of their number
 MAX_RATIO, MAX_HARMLESS = 100, 2**30  # images hardly shrink: an archive that claims to grow this much is a bomb
 MAX_MEMBER_RATIO, MAX_HARMLESS_MEMBER = 200, 16 * 2**20  # a white BMP of 5 megapixels may be packed into anything
 
@@ -67,12 +71,14 @@ class ZipArchive:
         max_entries: int = MAX_ENTRIES,
     ) -> None:
         """compressions: the methods that are unpacked, None for all. Raises ZipError, ZipLimitError."""
+        num_bytes = file.seek(0, os.SEEK_END)
+        max_entries = min(max_entries, max(FEW_ENTRIES, num_bytes // MIN_ENTRY_BYTES))
         self._list = BoundedList(file, max_list_bytes, max_entries)
         try:
             self._archive = zipfile.ZipFile(self._list)  # it only reads, seeks and tells
             self._list.is_bounded = False
             members = self._archive.infolist()
-            check_claims(members, file.seek(0, os.SEEK_END))
+            check_claims(members, num_bytes)
             self.notes = read_names(members)
         except UserError:
             file.close()
@@ -108,7 +114,7 @@ class ZipArchive:
         if info.file_size > max_bytes:
             size, limit = info.file_size / 2**20, max_bytes / 2**20
             raise ImageError(f"too large ({size:,.1f} MiB, at most {limit:,.1f})", "too_large")
-        if info.file_size > MAX_MEMBER_RATIO * info.compress_size + MAX_HARMLESS_MEMBER:
+        if grows_too_much(info):
             sizes = f"{info.compress_size:,} bytes that claim to unpack to {info.file_size:,}"
             raise ImageError(f"too large ({sizes}; images never shrink like that)", "too_large")
         try:
@@ -145,10 +151,17 @@ class BoundedList:
         data = self._file.read(size if size >= 0 else MAX_END_BYTES)
         if (entries := data.count(LISTED)) > self._max_entries:
             raise ZipLimitError(f"a list of {entries:,} files, at most {self._max_entries:,}")
+        if len(data) > MAX_ENTRY_BYTES * entries + HARMLESS_LIST_BYTES:
+            raise ZipLimitError(f"a list of {entries:,} files that has {len(data):,} bytes")
         return data
 
     def seekable(self) -> bool:
         return True
+
+
+def grows_too_much(member: Member) -> bool:
+    """Whether a member claims to unpack to far more than an image, or a sheet of a workbook, ever shrinks."""
+    return member.file_size > MAX_MEMBER_RATIO * member.compress_size + MAX_HARMLESS_MEMBER
 
 
 def check_claims(members: Collection[Member], num_bytes: int) -> None:

@@ -51,10 +51,12 @@ def raw_name(member: ZipInfo) -> bytes:
 
 def unicode_path(extra: bytes, raw: bytes) -> str | None:
     """The name in the extra field, if there is one that belongs to the name `raw`."""
-    while len(extra) >= 4:
-        kind, size = struct.unpack_from("<HH", extra)
-        field, extra = extra[4 : 4 + size], extra[4 + size :]
-        if kind == UNICODE_PATH and len(field) > 5 and field[0] == 1 and len(field) == size:
+    place = 0
+    while place + 4 <= len(extra):
+        kind, size = struct.unpack_from("<HH", extra, place)
+        place += 4 + size
+        field = extra[place - size : place] if kind == UNICODE_PATH else b""
+        if len(field) > 5 and field[0] == 1 and len(field) == size:
             (checksum,) = struct.unpack_from("<I", field, 1)
             if checksum == zlib.crc32(raw) and is_utf8(field[5:]):
                 return field[5:].decode()

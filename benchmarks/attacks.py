@@ -12,11 +12,14 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
 
 import httpx
 from PIL import Image
 
 from benchmarks.attacked_server import Server
+from benchmarks.hostile_images import flat
 
 PIECE = 2**20
 JSON = {"Content-Type": "application/json"}
@@ -36,6 +39,11 @@ def photo(side: int = 64, quality: int = 80) -> bytes:
     buffer = io.BytesIO()
     Image.effect_noise((side, side), 60).convert("RGB").save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def form(name: bytes, image: bytes) -> bytes:
+    """A whole form with one file; BOUNDARY goes with it."""
+    return PART % (b"files", name) + image + b"\r\n--x--\r\n"
 
 
 def pieces(piece: bytes, total: int) -> Iterator[bytes]:
@@ -71,7 +79,7 @@ def deep_json(server: Server, depth: int) -> int | str:
 
 
 def long_field(server: Server, path: str, total: int) -> int | str:
-    """A form's text field, which is no file and has no limit of a file."""
+    """A form's text field, which is not a file and so escapes the limit on files."""
 
     def body() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="files"\r\n\r\n'
@@ -85,7 +93,7 @@ def unfetched_answers(server: Server, calls: int, data_bytes: int) -> Counter[in
     image = photo()
     padding = b"\xff\xfe\xff\xff" + bytes(0xFFFD)
     padded = image[:2] + padding * (data_bytes // len(padding)) + image[2:]
-    url = {"path": None, "url": "data:image/jpeg;base64," + base64.b64encode(padded).decode()}
+    url = {"path": None, "url": data_url(padded)}
     body = json.dumps({"data": [url, "fashion", 5]}).encode()
     return Counter(post(server, POSTS[1], body) for _ in range(calls))
 
@@ -126,17 +134,9 @@ def misnamed_uploads(server: Server, size: int) -> None:
 
 def silent_sockets(server: Server, count: int, honest: int) -> Counter[int | str]:
     """What honest requests get while `count` sockets are open that send nothing, or half a head."""
-    connections = []
-    try:
-        for number in range(count):
-            connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-            if number % 2:
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX-Half")
-            connections.append(connection)
-        return honest_requests(server, honest)
-    finally:
-        for connection in connections:
-            connection.close()
+    return honest_beside(
+        server, [b"GET / HTTP/1.1\r\nHost: a\r\nX-Half" * (number % 2) for number in range(count)], honest
+    )
 
 
 def slow_uploads(server: Server, count: int, honest: int) -> Counter[int | str]:
@@ -167,6 +167,37 @@ def slow_uploads(server: Server, count: int, honest: int) -> Counter[int | str]:
     return asyncio.run(attack())
 
 
+def open_streams(server: Server, count: int, honest: int) -> Counter[int | str]:
+    """The same while `count` connections stay open that only ask whether the page lives."""
+    heads = [f"GET /gradio_api/heartbeat/s{number} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for number in range(count)]
+    return honest_beside(server, heads, honest)
+
+
+def pipelined_requests(server: Server, connections: int, requests: int, honest: int) -> Counter[int | str]:
+    """The same while each of some connections sends many requests and reads no answer."""
+    return honest_beside(server, [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * requests] * connections, honest)
+
+
+def honest_beside(server: Server, sent: list[bytes], honest: int) -> Counter[int | str]:
+    """What honest requests get while a connection stays open for each of these."""
+    connections = []
+    try:
+        for data in sent:
+            connections.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            with suppress(OSError):  # closed already
+                connections[-1].sendall(data)
+        return honest_requests(server, honest)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def flood_of_invalid_requests(server: Server, count: int) -> None:
+    for _ in range(count):
+        with suppress(OSError):
+            raw(server, b"none\r\n\r\n")
+
+
 def honest_requests(server: Server, count: int) -> Counter[int | str]:
     image = photo()
     statuses: Counter[int | str] = Counter()
@@ -179,33 +210,41 @@ def honest_requests(server: Server, count: int) -> Counter[int | str]:
     return statuses
 
 
-def batch_seconds(server: Server, images: int, side: int) -> tuple[float, int]:
-    """How long /classify_batch takes for a zip of large images, and how many rows were left out for the time."""
-    picture, buffer = photo(side, 50), io.BytesIO()
+def batch_seconds(server: Server, images: int) -> tuple[float, int, int]:
+    """How long /classify_batch takes for a zip of images that each need a third of a second; its rows, and how many
+    of them were left out for the time."""
+    buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
+        slow = flat("JPEG", (7000, 7000), progressive=True)
         for number in range(images):
-            archive.writestr(f"{number}.jpg", picture)
+            archive.writestr(f"{number}.jpg", slow)
     files = {"files": ("all.zip", buffer.getvalue())}
     (path,) = httpx.post(f"{server.address}/gradio_api/upload", files=files, timeout=SECONDS).json()
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     start = time.perf_counter()
-    called = httpx.post(f"{server.address}/gradio_api/call/classify_batch", json={"data": [[file], "fashion", 1]})
-    event = called.json()["event_id"]
-    answer = httpx.get(f"{server.address}/gradio_api/call/classify_batch/{event}", timeout=3 * SECONDS).text
-    return time.perf_counter() - start, answer.count("left out")
+    rows = page_answer(server, "classify_batch", [[file], "fashion", 1])
+    left_out = sum("left out" in (row["error"] or "") for row in rows)
+    return time.perf_counter() - start, len(rows), left_out
+
+
+def page_answer(server: Server, name: str, data: list[object]) -> Any:
+    """What a function of the page answers, fetched as its own clients do. Raises ValueError for an error."""
+    called = httpx.post(f"{server.address}/gradio_api/call/{name}", json={"data": data}, timeout=SECONDS)
+    events = httpx.get(f"{server.address}/gradio_api/call/{name}/{called.json()['event_id']}", timeout=3 * SECONDS)
+    return json.loads(events.text.rpartition("event: complete\ndata: ")[2])[0]
 
 
 def statuses_of_odd_requests(server: Server) -> dict[str, int | str]:
     """What each odd request is answered with; app_attack.py knows what is right."""
-    form = PART % (b"files", b"a.jpg") + photo() + b"\r\n--x--\r\n"
+    whole = form(b"a.jpg", photo())
     odd_form = {"Content-Type": "multipart/form-data; boundary=x; charset=undefined"}
     odd_json = {"Content-Type": "application/json; charset=undefined"}
     ping = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
     accept = {**JSON, "Accept": "application/json, text/event-stream"}
     mcp = "/gradio_api/mcp/"
     return {
-        "charset in a form": post(server, POSTS[4], form, odd_form),
-        "charset in an upload": post(server, POSTS[3], form, odd_form),
+        "charset in a form": post(server, POSTS[4], whole, odd_form),
+        "charset in an upload": post(server, POSTS[3], whole, odd_form),
         "charset in JSON": post(server, POSTS[0], b"{}", odd_json),
         "MCP from another page": post(server, mcp, ping, {**accept, "Origin": "https://evil.example"}),
         "MCP under another name": post(server, mcp, ping, {**accept, "Host": "evil.example"}),
@@ -222,11 +261,46 @@ def get(server: Server, path: str, headers: dict[str, str] | None = None) -> htt
 
 def mcp_call_elsewhere(server: Server, elsewhere: str) -> str:
     """What an MCP call under the address of another server is answered; nobody may ask that server for anything."""
-    url = "data:image/jpeg;base64," + base64.b64encode(photo()).decode()
-    arguments = {"image": url, "model": "fashion", "top_k": 1}
-    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "classify", "arguments": arguments}}
-    headers = {**JSON, "Accept": "application/json, text/event-stream", "Host": elsewhere}
+    return mcp_call(server, "classify", {"image": data_url(photo())}, {"Host": elsewhere})
+
+
+def data_url(image: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(image).decode()
+
+
+def mcp_call(server: Server, tool: str, files: dict[str, object], more_headers: dict[str, str] | None = None) -> str:
+    """The answer of one of the page's MCP tools."""
+    arguments = {**files, "model": "fashion", "top_k": 1}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+    headers = {**JSON, "Accept": "application/json, text/event-stream", **(more_headers or {})}
     return httpx.post(f"{server.address}/gradio_api/mcp/", json=call, headers=headers, timeout=SECONDS).text
+
+
+def statuses_of_addresses(server: Server) -> dict[str, int | str]:
+    """What requests get that ask Gradio for other servers, other files or what this page does not have."""
+    (path,) = httpx.post(f"{server.address}{POSTS[3]}", files={"files": ("a.jpg", photo())}, timeout=SECONDS).json()
+    file, ranges = f"/gradio_api/file={path}", {"Range": "bytes=0-1,3-4"}
+    return {
+        "an uploaded file": get(server, file).status_code,
+        "an uploaded file, two ranges": get(server, file, ranges).status_code,
+        **{
+            address: get(server, f"/gradio_api/{address}").status_code
+            for address in (
+                "file=https://example.com/a.jpg",
+                "file/https://example.com/a.jpg",
+                "proxy=https://example.hf.space/",
+                "file=/etc/passwd",
+                "file=/proc/self/environ",
+                "dev/reload",
+                "queue/data?session_hash=none",
+                "call/classify/none",
+            )
+        },
+        "two Hosts": int(raw(server, b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")[9:12]),
+        "two lengths": int(
+            raw(server, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 0\r\n\r\nabcde")[9:12]
+        ),
+    }
 
 
 def file_names(server: Server) -> dict[str, str]:

@@ -7,7 +7,8 @@
 
 One folder per kind: pages of text, textures, noise and plain colors are drawn; with --screenshots also the bars of a
 shopping app's pages (chrome) and its products of categories that no fashion catalog has. The two parts share no
-drawing and no screenshot. Takes 3 s; the screenshots add a minute.
+drawing, no screenshot and no product; the pages of a single product are for the first part alone. Takes 3 s; the
+screenshots add a minute.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from PIL import Image, ImageDraw
 
 from app.errors import OneLineParser, UserError, one_line_errors
 from app.tiles import cut, find_products
+from data_prep.slash_screenshots import ends_of, group_cut_off
 
 DRAWN = 60  # images of each drawn kind
 TILES = 6  # products of each screenshot, at most
@@ -30,7 +32,11 @@ WORDS = ("price", "499", "add", "to", "cart", "terms", "delivery", "return", "po
 def main(argv: list[str] | None = None) -> None:
     parser = OneLineParser(prog="python -m benchmarks.make_ood_images", description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="folder to write; it gets a folder per kind")
-    parser.add_argument("--screenshots", type=Path, help="folder with grid/CATEGORY/*.jpg, pages of a shopping app")
+    parser.add_argument(
+        "--screenshots",
+        type=Path,
+        help="folder with grid/CATEGORY/*.jpg and single/CATEGORY/*.jpg, a shopping app's pages",
+    )
     parser.add_argument("--part", choices=PARTS, default="test", help="every other screenshot, and other drawings")
     args = parser.parse_args(argv)
     with one_line_errors(parser):
@@ -92,9 +98,11 @@ def plain(generator: np.random.Generator) -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8)).rotate(90 * int(generator.integers(0, 2)))
 
 
-def pages(screenshots: Path, part: int) -> Iterator[Image.Image]:
+def pages(screenshots: Path, part: int, layout: str = "grid") -> Iterator[Image.Image]:
+    """layout: "grid" has every other page, "single" all of them."""
     for category in FOREIGN:
-        for path in sorted((screenshots / "grid" / category).glob("*.jpg"))[part :: len(PARTS)]:
+        paths = sorted((screenshots / layout / category).glob("*.jpg"))
+        for path in paths[part :: len(PARTS)] if layout == "grid" else paths:
             with Image.open(path) as page:
                 yield page.convert("RGB")
 
@@ -107,7 +115,20 @@ def bars(screenshots: Path, part: int) -> Iterator[Image.Image]:
 
 
 def tiles(screenshots: Path, part: int) -> Iterator[Image.Image]:
-    for page in pages(screenshots, part):
+    """Products of the grid pages; for the first part also those of other pages, and none that the other part has."""
+    if part == PARTS["test"]:
+        yield from products(pages(screenshots, part))
+        return
+    own = [*products(pages(screenshots, part)), *products(pages(screenshots, part, "single"))]
+    images = [*own, *products(pages(screenshots, PARTS["test"]))]
+    groups = group_cut_off([ends_of(image) for image in images])
+    for image, group in zip(own, groups, strict=False):
+        if group not in groups[len(own) :]:
+            yield image
+
+
+def products(screens: Iterator[Image.Image]) -> Iterator[Image.Image]:
+    for page in screens:
         yield from (cut(page, tile) for tile in find_products(page).tiles[:TILES])
 
 

@@ -29,7 +29,7 @@ from PIL import Image
 from app.errors import UserError
 from data_prep.pipeline.build import write_dataset
 from data_prep.pipeline.command import dataset_command, dataset_parser
-from data_prep.pipeline.images import file_key
+from data_prep.pipeline.file_names import file_key
 from data_prep.pipeline.report import print_summary
 from data_prep.pipeline.schema import Options, Report, Row, Source
 

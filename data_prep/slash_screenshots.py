@@ -27,28 +27,29 @@ from app.images import load_image
 from app.tiles import MIN_VISIBLE, Tile, cut, find_products
 from data_prep.pipeline.build import write_dataset
 from data_prep.pipeline.command import dataset_command, dataset_parser
+from data_prep.pipeline.copies import Copies
 from data_prep.pipeline.duplicates import ImageSignature, group_images, join_equal
-from data_prep.pipeline.images import SUFFIXES, FileImage, ImageFacts, describe, read_problem
+from data_prep.pipeline.images import ImageFacts, ImageReference, describe, read_problem
 from data_prep.pipeline.processes import map_in_processes
 from data_prep.pipeline.report import print_summary
 from data_prep.pipeline.schema import Options, Report, Row, Source
+from data_prep.pipeline.trees import open_tree
 
 QUALITY = 95
 END_SHARE = 0.5  # of the width
 MIN_SPREAD = 25  # levels; the end of an image on plain white has less
 FEW_PAGES = 8  # below this a pool takes longer to start than the work
 PAGES_PER_TASK = 2
-PAGE_SUFFIXES = {*SUFFIXES.values(), ".jpeg", ".tiff"}
 
 
 @dataclass(slots=True, frozen=True)
 class Screenshot:
-    """A page `category/file` below `root` with its tiles, cut-off ones included.
+    """A page `category/file` with its tiles, cut-off ones included.
 
     ends: what the upper and the lower end of each tile look like. problem: why the page cannot be read.
     """
 
-    root: str
+    image: ImageReference
     name: str
     kind: str = "unreadable"
     tiles: Sequence[Tile] = ()
@@ -60,25 +61,24 @@ class Screenshot:
 class TileImage:
     """One product image of a screenshot, cut out each time it is read."""
 
-    root: str
-    name: str
+    page: ImageReference
     tile: Tile
 
     def read(self) -> bytes:
         """JPEG bytes, the same each time. Raises UserError or OSError as FileImage does."""
         buffer = io.BytesIO()
-        cut(open_page(self.root, self.name), self.tile).save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+        cut(open_page(self.page), self.tile).save(buffer, "JPEG", quality=QUALITY, subsampling=0)
         return buffer.getvalue()
 
     def key(self) -> str:
-        return f"{FileImage(self.root, self.name).key()}|{self.tile}|{QUALITY}"
+        return f"{self.page.key()}|{self.tile}|{QUALITY}"
 
 
 def main(argv: list[str] | None = None) -> None:
     """Check the command line, find the products, write the dataset and the boxes, say what was done."""
     parser = make_parser()
-    with dataset_command(parser, argv) as (args, options):
-        places = [(str(root), name) for root in args.input for name in find_pages(root)]
+    with dataset_command(parser, argv) as (args, options), Copies(options.output) as copies:
+        places = [place for root in args.input for place in find_pages(root, copies)]
         screenshots = map_in_processes(find_on_page, places, options.num_proc, FEW_PAGES, PAGES_PER_TASK)
         pages = list(tqdm(screenshots, "finding products", len(places), unit="page", disable=None))
         rows = list(make_rows(pages, args.keep_partial))
@@ -92,7 +92,12 @@ def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = dataset_parser("data_prep.slash_screenshots", __doc__, "data/slash")
     parser.add_argument(
-        "--input", type=Path, nargs="+", required=True, metavar="DIR", help="folders with one folder per category"
+        "--input",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="folders or archives with one folder per category",
     )
     parser.add_argument(
         "--keep_partial",
@@ -118,34 +123,32 @@ def share(text: str) -> float:
     return value
 
 
-def find_pages(root: Path) -> list[str]:
-    """`category/file` of every screenshot below `root`, sorted. Raises UserError when there is none."""
-    if not root.is_dir():
-        raise UserError(f"no folder {root}; --input takes folders that hold one folder per category")
-    files = sorted(path for path in root.glob("*/*") if path.is_file() and not path.name.startswith("."))
-    if not files:
+def find_pages(root: Path, copies: Copies) -> list[tuple[ImageReference, str]]:
+    """Every screenshot below `root` with its name `category/file`, sorted. Raises UserError when there is none."""
+    tree = open_tree(root, copies)
+    if tree is None:
+        raise UserError(f"{root} is not a folder or an archive with one folder per category")
+    pages = [(tree.image(name), name) for name in sorted(tree.listing().files) if name.count("/") == 1]
+    if not pages:
         raise UserError(f"{root} has no folder with screenshots; expected {root}/CATEGORY/page.jpg")
-    return [path.relative_to(root).as_posix() for path in files]
+    return pages
 
 
-def find_on_page(place: tuple[str, str]) -> Screenshot:
-    """The products of one page, given as (root, name)."""
-    root, name = place
-    if Path(name).suffix.lower() not in PAGE_SUFFIXES:
-        problem = "not a screenshot: its name ends with none of " + ", ".join(sorted(PAGE_SUFFIXES))
-        return Screenshot(root, name, problem=problem)
+def find_on_page(place: tuple[ImageReference, str]) -> Screenshot:
+    """The products of one page."""
+    reference, name = place
     try:
-        image = open_page(root, name)
+        image = open_page(reference)
         page = find_products(image, min_visible=0)
-        return Screenshot(root, name, page.kind, page.tiles, [ends_of(cut(image, tile)) for tile in page.tiles])
+        return Screenshot(reference, name, page.kind, page.tiles, [ends_of(cut(image, tile)) for tile in page.tiles])
     except (UserError, OSError) as error:
-        return Screenshot(root, name, problem=read_problem(error))
+        return Screenshot(reference, name, problem=read_problem(error))
 
 
 @lru_cache(maxsize=1)  # the tiles of a page are cut one after the other
-def open_page(root: str, name: str) -> Image.Image:
+def open_page(page: ImageReference) -> Image.Image:
     """A screenshot as upright RGB. Raises UserError with the reason, or OSError."""
-    return load_image(FileImage(root, name).read())
+    return load_image(page.read())
 
 
 def make_rows(pages: Sequence[Screenshot], min_visible: float) -> Iterator[Row]:
@@ -169,7 +172,7 @@ def make_row(page: Screenshot, number: int, tile: Tile, group: str, min_visible:
         return Row(file, reject=f"cut off by the edge of the page: {tile.visible:.0%} of it is seen")
     return Row(
         file=file,
-        image=TileImage(page.root, page.name, tile),
+        image=TileImage(page.image, tile),
         id=identity,
         title=f"{stem.split('/')[-1]}{extension}, image {number}",
         labels={"label": page.name.split("/")[0]},

@@ -14,7 +14,7 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -121,10 +121,10 @@ def kind_section(
     """What the page says about one kind of image."""
     judged = {target: judge(classifier, test, fitted) for target, fitted in thresholds.items()}
     weights = group_resamples(test.groups, test.truth)
-    shares = [
-        share(level, target, *answered, weights) for target in TARGETS for level, answered in judged[target].items()
-    ]
-    text = [f"## {name}", "", f"{len(test.truth):,} images, data {dataset_fingerprint(dataset)}.", "", *overall(shares)]
+    shares = shares_of(judged, weights)
+    deeper = shares_of({target: or_deeper(levels) for target, levels in judged.items()}, weights)
+    text = [f"## {name}", "", f"{len(test.truth):,} images, data {dataset_fingerprint(dataset)}.", ""]
+    text += overall([*shares, *deeper])
     text += trust(classifier, test, others)
     return text + (by_category(judged[MAIN_TARGET], test, classifier) if test.members is None else []), shares
 
@@ -143,6 +143,23 @@ def judge(classifier: Classifier, test: SplitOutputs, fitted: Thresholds) -> Jud
         answered = answers(classifier.taxonomy, probabilities, test.truth, depth, test.members)
         judged[level] = (answered, accepted(answered, fitted[level]) & known)
     return judged
+
+
+def shares_of(judged: Mapping[float, Judged], weights: np.ndarray) -> list[Share]:
+    return [
+        share(level, target, *answered, weights) for target in TARGETS for level, answered in judged[target].items()
+    ]
+
+
+def or_deeper(judged: Judged) -> Judged:
+    """What is published at a level or below it: each answer at the deepest level that is sure, its published_path."""
+    together: Judged = {}
+    published = right = np.zeros(len(next(iter(judged.values()))[1]), dtype=bool)
+    for level, (answered, passed) in reversed(judged.items()):
+        right = np.where(published, right, answered.right)
+        published = published | passed
+        together[f"{level} or deeper"] = (replace(answered, right=right), published)
+    return dict([*together.items()][1:])  # below the deepest level there is none
 
 
 def is_unknown(classifier: Classifier, split: SplitOutputs) -> np.ndarray:
@@ -221,7 +238,7 @@ def by_category(judged: Judged, test: SplitOutputs, classifier: Classifier) -> l
     for depth, (level, (answered, published)) in enumerate(judged.items()):
         if depth == 0 and len(judged) > 1:
             continue
-        truth = np.array([classifier.taxonomy.paths[label][depth] for label in test.truth])
+        truth = np.array([classifier.taxonomy.categories[depth][label] for label in test.truth])
         lines += [f"### By {level}, at {MAIN_TARGET:.0%}", ""]
         lines += ["| category | images | published | answers published | right among them |", "|---|---|---|---|---|"]
         for name, count in Counter(truth.tolist()).most_common():

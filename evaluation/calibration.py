@@ -19,7 +19,7 @@ from app.calibration import CALIBRATION_FILE, CENTERS_FILE, VERSION, UnknownDete
 from app.classifier import Classifier
 from app.files import replacing, write_json
 from app.model_files import ModelError, Taxonomy
-from evaluation.kinds import LabelMap, pool, read_kinds, read_others
+from evaluation.kinds import LabelMap, pool, read_kinds, read_others, read_training
 from evaluation.ood import Centers, centers_of, fit_unknown, out_of_fold_centers
 from evaluation.predictions import SplitOutputs, out_of_fold_outputs, run_split
 from evaluation.thresholds import answers, fit_thresholds, shared_interval
@@ -27,6 +27,7 @@ from evaluation.unknown_head import DIGITS, fit_head
 
 SPLIT = "validation"
 CENTER_IMAGES = 4000  # training images that give the class means
+HEAD_IMAGES = 1000  # training images of each dataset from which the detector also learns what is known
 TEMPERATURES = (0.1, 10.0)
 FEW_ROWS = 300  # fewer cannot show that a model is too modest
 PRIOR_DEVIATION = 0.25  # of the logarithm of the temperature, a normal distribution around 0
@@ -35,11 +36,12 @@ PRIOR_DEVIATION = 0.25  # of the logarithm of the temperature, a normal distribu
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldOut:
     """Outputs on images that the model never saw, by kind; the class means, if they tell unknown things; the outputs on
-    images of other things, by folder."""
+    images of other things, by folder, and with them on training images, by dataset."""
 
     kinds: dict[str, SplitOutputs]
     centers: Centers | None = None
     others: dict[str, SplitOutputs] = field(default_factory=dict)
+    learned: dict[str, SplitOutputs] = field(default_factory=dict)
 
     def pooled(self) -> tuple[SplitOutputs, np.ndarray]:
         return pool(list(self.kinds.values()))
@@ -61,7 +63,8 @@ def held_out_outputs(
         raise ModelError(f"the graph of {classifier.name} has no embeddings: leave --others out, or run export.py")
     kinds = read_kinds(classifier, datasets, SPLIT, label_map)
     if others:
-        return HeldOut(kinds, None, read_others(classifier, others))
+        learned = read_training(classifier, datasets, HEAD_IMAGES)
+        return HeldOut(kinds, None, read_others(classifier, others), learned)
     images, _ = pool(list(kinds.values()))
     first = next(iter(kinds.values()))
     if images.embeddings is None or first.members is not None:
@@ -92,6 +95,7 @@ def fit_calibration(
             for depth, level in enumerate(taxonomy.levels)
         },
         "rows": {name: len(kind.truth) for name, kind in held_out.kinds.items()},
+        "category_shares": category_shares(taxonomy, probabilities),
         "unknown": {**unknown, **report},
         "conformal": None if coverage is None else conformal(probabilities, images.right(), coverage),
     }, detector
@@ -100,11 +104,19 @@ def fit_calibration(
 def fit_detector(taxonomy: Taxonomy, held_out: HeldOut) -> tuple[UnknownDetector, dict]:
     """A head where there are images of other things to learn from, else a score; and how well it does, for the file."""
     if held_out.others:
-        detector, report = fit_head(held_out.kinds, held_out.others)
+        detector, report = fit_head(held_out.kinds, held_out.others, held_out.learned)
         return detector, {"called_unknown": {name: round(share, 4) for name, share in report.items()}}
     images, _ = held_out.pooled()
     detector, area = fit_unknown(images, held_out.centers, taxonomy)
     return detector, {"held_out_auroc": None if np.isnan(area) else round(area, 4)}
+
+
+def category_shares(taxonomy: Taxonomy, probabilities: np.ndarray) -> dict[str, float]:
+    """How often each of the broadest categories is the answer: what a server compares its days with (/metrics)."""
+    answered = [taxonomy.paths[label][0] for label in probabilities.argmax(axis=1)]
+    return {
+        name: round(answered.count(name) / len(answered), 5) for name in sorted({path[0] for path in taxonomy.paths})
+    }
 
 
 def calibrated(images: SplitOutputs, temperature: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,20 @@ import numpy as np
 from app.classifier import Classifier
 from app.errors import UserError
 from app.files import replacing
-from app.images import load_image, preprocess
+from app.images import load_image, preprocess, target_size
 from app.model_files import CONFIG_FILE, INT8_FILE, MODEL_FILE, PREPROCESSOR_FILE, ModelError
 from app.model_json import read_json
 from app.parents import WEIGHTS_FILE
 from data_prep.pipeline.empty_splits import check_filled
 from data_prep.pipeline.prepared import load_prepared
-from evaluation.predictions import encoded, read_pixels, run_split, spread, undecoded
+from evaluation.predictions import read_pixels, run_split, some_images
 from models.export_onnx import CHECKED_IMAGES, ExportError, export_onnx
 from models.half import halve_weights
 from models.quantize import BATCH_SIZE, quantize, time_ratio
 from models.registry import load_trained
+from models.stock_processor import adopt_stock_processor, check_stock_processor
 
+STOCK_IMAGES = 16  # images that transformers' processor has to read as predict.py does
 RANGE_IMAGES = 256  # training images that give the ranges of int8 activations
 MIN_AGREEMENT = 0.99  # of the int8 graph's labels with the float graph's
 MAX_LOSS = 0.003  # accuracy that int8 may cost
@@ -32,6 +35,8 @@ def export_folder(folder: Path, dataset: str, half: bool = False) -> None:
     if not (folder / WEIGHTS_FILE).is_file():
         raise UserError(f"--model {folder}: no {WEIGHTS_FILE} to export; take the folder that train.py wrote")
     pixels = validation_pixels(folder, label_of(folder), dataset)
+    adopt_stock_processor(folder)
+    check_stock_processor(folder, validation_images(label_of(folder), dataset, STOCK_IMAGES))
     if half:
         halve_weights(folder)
     model = load_trained(folder)
@@ -51,12 +56,16 @@ def label_of(folder: Path) -> str:
 def validation_pixels(folder: Path, label: str, dataset: str) -> np.ndarray:
     """Validation images as the model reads them: (images, 3, height, width) float32."""
     preprocessor = read_json(folder / PREPROCESSOR_FILE, ModelError)
+    wanted = target_size(preprocessor)
+    images = validation_images(label, dataset, CHECKED_IMAGES)
+    return np.stack([preprocess(load_image(image, wanted), preprocessor) for image in images])
+
+
+def validation_images(label: str, dataset: str, count: int) -> Iterator[bytes]:
+    """So many files, spread over the split."""
     prepared = load_prepared(dataset, label, ["validation"])["validation"]
     check_filled(dataset, {"validation": prepared})
-    split = undecoded(prepared)
-    images = encoded(split, spread(len(split), CHECKED_IMAGES))
-    side = max(preprocessor["size"].values())
-    return np.stack([preprocess(load_image(image, side), preprocessor) for image in images])
+    return some_images(prepared, count)
 
 
 def quantize_folder(folder: Path, dataset: str) -> None:

@@ -72,6 +72,16 @@ def read_kind(classifier: Classifier, dataset: str, split: str, label_map: Label
     return replace(outputs, truth=np.asarray(rows[column]), members=members)
 
 
+def read_training(classifier: Classifier, datasets: Sequence[str], rows: int) -> dict[str, SplitOutputs]:
+    """The outputs on some training images of each dataset, by the dataset's name, without their truth."""
+    outputs = {}
+    for dataset in datasets:
+        images, name = open_prepared(Path(dataset)).split("train"), Path(dataset).resolve().name
+        if len(images):
+            outputs[name] = run_images(classifier, images, rows, f"{name} train")
+    return outputs
+
+
 def members_of(
     names: Sequence[str], labels: Sequence[str], taxonomy: Taxonomy, label_map: LabelMap, dataset: str
 ) -> np.ndarray:

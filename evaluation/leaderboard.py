@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from app.files import replacing, write_text
-from evaluation.runs import FACTS, ROWS_SCORED, rows_scored
+from app.files import replacing, write_section
+from data_prep.pipeline.card import table as card_table
+from evaluation.runs import FACTS, ROWS_SCORED, TITLE_COLUMN, rows_scored
 
 START, END = "<!-- leaderboard: written by leaderboard.py -->", "<!-- end of leaderboard -->"
 SIGNIFICANCE = 0.05
 SCORES = ("accuracy", "macro_f1", "top5", "subCategory_accuracy", "masterCategory_accuracy")
+ATTRIBUTE_SCORES = ("accuracy", "macro_f1")
 SEED = "seed"  # of the intervals; the oldest runs did not record it
 
 
@@ -24,21 +26,43 @@ def write_csv(runs: list[dict], path: Path) -> None:
     score_columns = [column for score in SCORES for column in (score, f"{score}_low", f"{score}_high")]
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["name", *ROWS_SCORED, *score_columns, "expected_calibration_error", *FACTS, SEED])
+        writer.writerow(
+            ["name", *ROWS_SCORED, *score_columns, "expected_calibration_error", *FACTS, SEED, TITLE_COLUMN]
+        )
         for run in runs:
             scores = [run.get(score, {"value": None, "interval": [None, None]}) for score in SCORES]
             cells = [cell for score in scores for cell in (score["value"], *score["interval"])]
             error = run["expected_calibration_error"]
-            cells += [error if error is None else round(error, 5), *(run[fact] for fact in FACTS), run.get(SEED)]
-            writer.writerow([run["name"], *rows_scored(run), *cells])
+            cells += [
+                error if error is None else round(error, 5),
+                *(run[fact] for fact in FACTS),
+                run.get(SEED),
+                run.get(TITLE_COLUMN),
+            ]
+            writer.writerow([run["name"], *(run[key] for key in ROWS_SCORED), *cells])
+
+
+def write_attributes_csv(runs: list[dict], path: Path) -> None:
+    """One line per run and attribute; no file where no run has any."""
+    lines = [(run, name, scores) for run in runs for name, scores in run.get("attributes", {}).items()]
+    if not lines:
+        path.unlink(missing_ok=True)
+        return
+    columns = [column for score in ATTRIBUTE_SCORES for column in (score, f"{score}_low", f"{score}_high")]
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["name", "attribute", *ROWS_SCORED, *columns, "top2", "expected_calibration_error", "images"])
+        for run, name, scores in lines:
+            cells = [run[key] for key in ROWS_SCORED]
+            for score in ATTRIBUTE_SCORES:
+                cells += [scores[score]["value"], *scores[score]["interval"]]
+            cells += [scores["top2"], round(scores["expected_calibration_error"], 5), scores["images"]]
+            writer.writerow([run["name"], name, *cells])
 
 
 def write_tables(runs: list[dict], path: Path) -> None:
     """Replace what stands between the markers; a README without them gets them at its end."""
-    text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
-    before, _, rest = text.partition(START)
-    after = rest.partition(END)[2].removeprefix("\n")
-    write_text(path, f"{before.rstrip()}\n\n{START}\n{tables(runs)}{END}\n{after}")
+    write_section(path, START, END, tables(runs), "# Results\n")
 
 
 def tables(runs: list[dict], compare: bool = True) -> str:
@@ -49,8 +73,9 @@ def tables(runs: list[dict], compare: bool = True) -> str:
 def table(runs: list[dict], compare: bool) -> str:
     first = runs[0]
     images = f"{first['rows']:,} images, " if first["rows"] else ""
+    titles = f", images with titles (column `{first[TITLE_COLUMN]}`)" if first.get(TITLE_COLUMN) else ""
     lines = [
-        f"\n**{first['dataset']}, {first['split']}** ({images}data {first['fingerprint']})\n",
+        f"\n**{first['dataset']}, {first['split']}{titles}** ({images}data {first['fingerprint']})\n",
         "| model | accuracy | macro-F1 | top-5 | subCategory | masterCategory | calibration error | MB | images/s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -61,7 +86,21 @@ def table(runs: list[dict], compare: bool) -> str:
         lines.append(f"| {run['name']} | {' | '.join(cells)} |")
     if compare and len(runs) > 1:
         lines += ["", smallest_as_good(runs)]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *attribute_lines(runs), ""])
+
+
+def attribute_lines(runs: list[dict]) -> list[str]:
+    """A table of the attributes of those runs that have some."""
+    rows = [
+        [run["name"], name, *(percent(scores[score]) for score in ATTRIBUTE_SCORES)]
+        + [f"{100 * scores['top2']:.1f}", f"{scores['expected_calibration_error']:.3f}", str(scores["images"])]
+        for run in runs
+        for name, scores in run.get("attributes", {}).items()
+    ]
+    if not rows:
+        return []
+    header = ["model", "attribute", "accuracy", "macro-F1", "top-2", "calibration error", "images"]
+    return ["", *card_table(header, rows)]
 
 
 def percent(score: dict | None) -> str:

@@ -2,12 +2,12 @@
 
 validation = run_split(classifier, "data/kaggle_fashion", "validation")     # SplitOutputs(logits=…, truth=…, …)
 rows, truth = load_split(classifier, "data/kaggle_fashion", "test")
-probabilities, images_per_second = calibrated_probabilities(classifier, rows)
+probabilities, attributes, images_per_second = calibrated_probabilities(classifier, rows)
 images, fold_of = out_of_fold_outputs(classifier, Path("runs/cv/oof.parquet"), "data/mine")
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from datasets import Dataset
 from datasets import Image as ImageFeature
 from tqdm import tqdm
 
-from app.classifier import Classifier
+from app.classifier import Classifier, Product
 from app.errors import UserError
 from app.images import ImageError
+from app.titles import TitledImage
 from data_prep.pipeline.empty_splits import check_filled
 from data_prep.pipeline.out_of_fold import read_out_of_fold
 from data_prep.pipeline.prepared import DatasetError, load_prepared
@@ -79,19 +80,28 @@ def run_images(classifier: Classifier, images: Dataset, rows: int | None, name: 
     return SplitOutputs(logits, embeddings[0] if embeddings else None, np.zeros(len(chosen), dtype=int), groups)
 
 
-def calibrated_probabilities(classifier: Classifier, rows: Dataset) -> tuple[np.ndarray, float]:
-    """Probabilities (rows, labels) float64 in the model's order, and images/s from bytes to answer.
+def calibrated_probabilities(
+    classifier: Classifier, rows: Dataset, titles: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray | None, float]:
+    """Probabilities (rows, labels) float64 in the model's order, those of its attributes (rows, labels of all) or None,
+    and images/s from bytes to answer.
 
+    titles: of the rows, for the answers from both.
     Raises UserError for an image that cannot be read: a prepared dataset has none.
     """
-    probabilities = np.empty((len(rows), len(classifier.labels)))
+    probabilities, of_attributes = np.empty((len(rows), len(classifier.labels))), []
     start = time.perf_counter()
-    stream = classifier.stream_scores(encoded(rows, np.arange(len(rows))))
+    images: Iterable[Product] = encoded(rows, np.arange(len(rows)))
+    if titles is not None:
+        images = map(TitledImage, images, titles)
+    stream = classifier.stream_scores(images)
     for number, scores in enumerate(tqdm(stream, total=len(rows), unit=" images", disable=None)):
         if scores.error:
             raise UserError(f"row {number} of the split: {scores.error}")
         probabilities[number] = scores.probabilities
-    return probabilities, len(rows) / (time.perf_counter() - start)
+        of_attributes.append(scores.attributes)
+    images_per_second = len(rows) / (time.perf_counter() - start)
+    return probabilities, np.stack(of_attributes) if classifier.attributes else None, images_per_second
 
 
 def read_pixels(classifier: Classifier, dataset: str | Path, split: str, rows: int) -> np.ndarray:
@@ -129,12 +139,26 @@ def load_split(
     except DatasetError as error:
         raise DatasetError(f"{error}; the model tells the values of {learned!r} apart") from error
     check_filled(dataset, {split: images})
+    if split == "train":  # where an image may have a coarser label only
+        images = images.select(np.flatnonzero(np.asarray(images[label]) >= 0))
     names = images.features[label].int2str(images[label])
     unknown = sorted(set(names) - set(classifier.labels))
     if unknown:
         shown = ", ".join(unknown[:SHOWN_CLASSES])
         raise UserError(f"the model does not know {len(unknown)} classes of {label}: {shown}")
     return undecoded(images), label_ids(classifier, names)
+
+
+def read_titles(rows: Dataset, dataset: str | Path, column: str) -> list[str]:
+    """The text of each row, "" for none. Raises UserError where there is no such column, or none of text."""
+    if column not in rows.column_names:
+        choice = ", ".join(name for name in rows.column_names if name != "image")
+        raise UserError(f"--title_column {column!r}: {dataset} has no such column; it has {choice}")
+    titles = rows[column]
+    wrong = next((title for title in titles if title is not None and not isinstance(title, str)), None)
+    if wrong is not None:
+        raise UserError(f"--title_column {column!r} of {dataset} holds no text, but values such as {wrong!r:.40}")
+    return [title or "" for title in titles]
 
 
 def label_ids(classifier: Classifier, names: Sequence[str]) -> np.ndarray:
@@ -156,6 +180,11 @@ def spread(rows: int, count: int | None) -> np.ndarray:
 def undecoded(images: Dataset) -> Dataset:
     """The same rows, each image as the bytes of its file."""
     return images.cast_column("image", ImageFeature(decode=False))
+
+
+def some_images(split: Dataset, count: int) -> Iterator[bytes]:
+    """The files of so many images, spread evenly over a split."""
+    return encoded(undecoded(split), spread(len(split), count))
 
 
 def encoded(images: Dataset, rows: np.ndarray) -> Iterator[bytes]:

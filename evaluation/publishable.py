@@ -3,10 +3,12 @@
 rows = publishable(taxonomy, held_out)                # Publishable(level="articleType", target=0.99, …)
 lines = publishable_table(rows)
 suggestion(rows, "articleType", error_budget=0.01)    # the target that publishes most within the budget
+least_budget(rows, "articleType")                     # where none does: what it would take
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from scipy.stats import binomtest
@@ -97,3 +99,14 @@ def suggestion(rows: Sequence[Publishable], level: str, error_budget: float) -> 
             within[target] = sum(row.published for row in mine)
     published = {target: count for target, count in within.items() if count}
     return max(published, key=lambda target: (published[target], target)) if published else None
+
+
+def least_budget(rows: Sequence[Publishable], level: str) -> float | None:
+    """The smallest error budget, in thousandths, with which a target is suggested; None if nothing is published."""
+    most_wrong: dict[float, float] = {}
+    for row in rows:
+        if row.level == level and row.rows:
+            wrong = (row.published - row.right) / row.rows
+            most_wrong[row.target] = max(wrong, most_wrong.get(row.target, 0.0))
+    published = {row.target for row in rows if row.level == level and row.published}
+    return min((ceil(round(1000 * most_wrong[target], 6)) / 1000 for target in published), default=None)

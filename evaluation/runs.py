@@ -9,8 +9,10 @@ import numpy as np
 from app.classifier import Classifier
 from app.errors import UserError
 from app.model_files import INT8_FILE, MODEL_FILE
+from app.titles import TITLES_FILE
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+TITLE_COLUMN = "title_column"  # of a run that read titles
 ROWS_SCORED = ("dataset", "fingerprint", "split")
 FACTS = ("parameters", "megabytes", "images_per_second", "machine", "commit", "date", "training", "command")
 
@@ -38,16 +40,17 @@ def training_facts(model: Path) -> dict:
     return {"training": arguments.get("command"), "training_seed": arguments.get("training", {}).get("seed")}
 
 
-def model_facts(model: Path, classifier: Classifier) -> dict:
-    """The precision and the size of the graph that the classifier runs."""
+def model_facts(model: Path, classifier: Classifier, with_titles: bool = False) -> dict:
+    """The precision and the size of the graphs that the classifier runs."""
     import onnx  # half a second
 
-    graph = model / (INT8_FILE if classifier.precision == "int8" else MODEL_FILE)
+    graphs = [model / (INT8_FILE if classifier.precision == "int8" else MODEL_FILE)]
+    graphs += [model / TITLES_FILE] if with_titles else []
     return {
         "precision": classifier.precision,
         "temperature": classifier.calibration.temperature if classifier.calibration else None,
-        "parameters": sum(int(np.prod(weight.dims)) for weight in onnx.load(graph).graph.initializer),
-        "megabytes": round(graph.stat().st_size / 1e6, 2),
+        "parameters": sum(int(np.prod(weight.dims)) for path in graphs for weight in onnx.load(path).graph.initializer),
+        "megabytes": round(sum(path.stat().st_size for path in graphs) / 1e6, 2),
     }
 
 
@@ -71,5 +74,5 @@ def best_first(runs: list[dict]) -> list[dict]:
 
 
 def rows_scored(run: dict) -> tuple[str, ...]:
-    """What makes two runs comparable."""
-    return tuple(run[key] for key in ROWS_SCORED)
+    """What makes two runs comparable: those that read titles stand apart."""
+    return (*(run[key] for key in ROWS_SCORED), run.get(TITLE_COLUMN) or "")

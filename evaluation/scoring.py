@@ -52,7 +52,7 @@ def level_scores(
     """
     scores = {}
     for level, categories in actual.items():
-        category_of_label = np.array([path[taxonomy.levels.index(level)] for path in taxonomy.paths])
+        category_of_label = np.array(taxonomy.categories[taxonomy.levels.index(level)])
         scores[f"{level}_accuracy"] = rate(category_of_label[predicted] == np.asarray(categories), weights)
     return scores
 

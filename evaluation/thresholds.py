@@ -16,6 +16,7 @@ from scipy.stats import beta
 from app.model_files import Taxonomy
 
 RISK = 0.1  # the chance that a bound does not hold
+KIND_RISK = 0.3  # the same for one kind of image among several, which often has few
 EVEN = 0.5  # of a bound that is as likely too low as too high
 RESAMPLES = 50
 MIN_ANSWERS = 5  # fewer answers above a threshold are not evidence against it
@@ -31,6 +32,10 @@ class LevelAnswers:
     category: np.ndarray
     confidence: np.ndarray
     right: np.ndarray
+
+    def rows(self, chosen: np.ndarray) -> "LevelAnswers":
+        """chosen: (rows,) bool."""
+        return LevelAnswers(self.category[chosen], self.confidence[chosen], self.right[chosen])
 
 
 def answers(
@@ -49,7 +54,7 @@ def answers(
     sums = probabilities @ np.eye(nodes.max() + 1)[nodes]
     best = sums.argmax(axis=1)
     names = np.empty(nodes.max() + 1, dtype=object)
-    names[nodes] = [path[depth] for path in taxonomy.paths]
+    names[nodes] = taxonomy.categories[depth]
     if members is None:
         right = best == nodes[truth]
     else:
@@ -73,7 +78,7 @@ def fit_thresholds(
     thresholds = {}
     for depth, level in enumerate(taxonomy.levels):
         answered = answers(taxonomy, probabilities, truth, depth, members)
-        fitted = fit_level(answered, {path[depth] for path in taxonomy.paths}, target)
+        fitted = fit_level(answered, set(taxonomy.categories[depth]), target)
         if kind_of is not None:
             fitted = raise_for_kinds(answered, fitted, target, kind_of)
         thresholds[level] = fitted
@@ -83,17 +88,32 @@ def fit_thresholds(
 def raise_for_kinds(
     level: LevelAnswers, thresholds: dict[str, float | None], target: float, kind_of: np.ndarray
 ) -> dict[str, float | None]:
-    """Thresholds of at least what it takes that each kind is more likely than not to hold the target."""
+    """Thresholds of at least what it takes for each kind to hold the target, at KIND_RISK that it does not.
+
+    Categories in which a kind has no wrong answer stay as they are. A kind with too few images to show that it holds
+    only must not speak against it.
+    """
     for kind in np.unique(kind_of):
-        mine = kind_of == kind
-        own = LevelAnswers(level.category[mine], level.confidence[mine], level.right[mine])
-        for floor in [0.0, *np.unique(own.confidence[~own.right]) + ROUNDING]:
-            raised = {name: None if least is None else max(least, floor) for name, least in thresholds.items()}
-            passed = accepted(own, raised)
-            if lower_bound(int((~own.right[passed]).sum()), int(passed.sum()), EVEN) <= 1 - target:
-                thresholds = {name: None if least is None else min(1.0, least) for name, least in raised.items()}
-                break
+        own = level.rows(kind_of == kind)
+        own = own.rows(accepted(own, thresholds))
+        doubtful = np.isin(own.category.astype(str), np.unique(own.category[~own.right].astype(str)))
+        floors = [0.0, *np.unique(own.confidence[~own.right]) + ROUNDING]
+        passed = [~doubtful | (own.confidence >= floor) for floor in floors]
+        wrong, counts = ([int((rows & of).sum()) for rows in passed] for of in (~own.right, np.ones_like(own.right)))
+        proven = upper_bound(np.array(wrong), np.array(counts), KIND_RISK) <= 1 - target
+        likely = [lower_bound(*numbers, EVEN) <= 1 - target for numbers in zip(wrong, counts, strict=True)]
+        enough = proven if proven.any() else likely  # above the last wrong answer nothing speaks against it
+        thresholds = raised_to(thresholds, floors[int(np.argmax(enough))], set(own.category[doubtful]))
     return thresholds
+
+
+def raised_to(thresholds: Mapping[str, float | None], floor: float, names: set[str]) -> dict[str, float | None]:
+    """The thresholds of these categories at the floor or above; None above 1, which no confidence reaches."""
+    raised = dict(thresholds)
+    for name in names:
+        least = raised[name]
+        raised[name] = None if least is None or max(least, floor) > 1 else max(least, floor)
+    return raised
 
 
 def shared_interval(level: LevelAnswers, target: float) -> list[float | None]:
@@ -149,13 +169,13 @@ def accepted(level: LevelAnswers, thresholds: Mapping[str, float | None]) -> np.
     return level.confidence >= least
 
 
-def holds(wrong: int, count: int, target: float) -> bool:
-    return count > 0 and bool(upper_bound(np.array(wrong), np.array(count)) <= 1 - target)
+def holds(wrong: int, count: int, target: float, risk: float = RISK) -> bool:
+    return count > 0 and bool(upper_bound(np.array(wrong), np.array(count), risk) <= 1 - target)
 
 
-def upper_bound(wrong: np.ndarray, count: np.ndarray) -> np.ndarray:
+def upper_bound(wrong: np.ndarray, count: np.ndarray, risk: float = RISK) -> np.ndarray:
     """The largest error rate that `wrong` wrong answers of `count` do not rule out."""
-    return np.where(wrong >= count, 1.0, beta.ppf(1 - RISK, wrong + 1, np.maximum(count - wrong, 1)))
+    return np.where(wrong >= count, 1.0, beta.ppf(1 - risk, wrong + 1, np.maximum(count - wrong, 1)))
 
 
 def lower_bound(wrong: int, count: int, risk: float = RISK) -> float:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.classifier import Classifier
+from app.classifier import Classifier, image_of
 from app.images import ImageError
 from app.prediction import Prediction
 from inference.readers.base import NamedImage
@@ -14,8 +14,9 @@ def draw_explanation(classifier: Classifier, image: NamedImage, prediction: Pred
     """Nothing for an image that could not be read."""
     from app.explain import heat_map, overlay
 
-    _, source = image
-    if isinstance(source, ImageError) or not prediction.top_k:
+    _, product = image
+    source = image_of(product)
+    if isinstance(source, ImageError) or prediction.error:  # which a title may have answered all the same
         return
     padded = classifier.preprocessor.get("do_pad_to_square", False)
     overlay(source, heat_map(classifier, source, prediction.top_k[0].label), padded).save(path)

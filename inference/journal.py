@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app.prediction import Prediction, ScoredLabel
+from app.prediction import Attribute, Prediction, ScoredLabel
 from inference.readers.base import InputError, NamedImage
 
 try:
@@ -146,6 +146,7 @@ def as_line(name: str, prediction: Prediction) -> str:
 def as_row(line: str | bytes) -> Row:
     name, values = json.loads(line)
     values["top_k"] = [ScoredLabel(*pair) for pair in values["top_k"]]
+    values["attributes"] = {attribute: Attribute(*answer) for attribute, answer in values["attributes"].items()}
     return name, Prediction(**values)
 
 

@@ -18,6 +18,8 @@ def classify(options: PredictOptions, images: Iterable[NamedImage], done: int) -
     workers = 1 if len(first) == 1 else None  # the quickest answer, or the most images per second
     model = load_models(options.models, options.precision, options.device, workers)
     images = chain(first, images)
+    if options.lookup.title_column and isinstance(model, Classifier):
+        model.required_titles()
     if any(reader.is_remote for reader in options.readers):
         from inference.readers.object_store import fetch_ahead
 

@@ -13,12 +13,15 @@ from typing import Any
 from app.classifier import BATCH_SIZE, MAX_TTA
 from app.errors import OneLineParser, add_version
 from app.images import HEAD_BYTES, looks_like_image
+from app.model_files import attribute_names
+from app.prediction import ANSWERED_FROM, attribute_columns
+from app.titles import TITLES_FILE
 from inference.readers.base import InputError, Lookup, Reader
 from inference.readers.parse import parse_readers
 from inference.writers import FORMAT_FOR_SUFFIX, WRITERS, check_excel, check_parquet
 
 MODELS = Path(__file__).resolve().parents[1] / "app" / "models"
-MODEL_FILES = ("model*.onnx", "*.json", "*.npy")  # what an answer depends on
+MODEL_FILES = ("model*.onnx", TITLES_FILE, "*.json", "*.npy")  # what an answer depends on
 DEFAULT_MODEL, PAGE_MODEL = "fashion", "slash8"  # for images, for screenshots of shops
 TOP_K = {"table": 1, "jsonl": 5, "csv": 1, "xlsx": 1, "parquet": 5, "submission": 1}  # unless the user says how many
 FORMATS = (*WRITERS, "xlsx", "parquet")
@@ -48,6 +51,7 @@ class PredictOptions:
     submission: Path | None
     explain: Path | None
     screenshots: bool
+    embed: bool
     engine: str
     address: str | None
 
@@ -56,6 +60,12 @@ class PredictOptions:
         names = ("top_k", "tta", "precision", "screenshots")
         settings = {"model": [fingerprint(model) for model in self.models]}
         return settings | {name: getattr(self, name) for name in names} | asdict(self.lookup)
+
+    @property
+    def extra_columns(self) -> tuple[str, ...]:
+        """What the answers have beside CSV_COLUMNS. Raises ModelError for attributes that cannot be used."""
+        titled = (ANSWERED_FROM,) if self.lookup.title_column else ()
+        return (*titled, *attribute_columns(attribute_names(self.models[0])))
 
     @property
     def keeps_columns(self) -> bool:
@@ -71,7 +81,9 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     add_input_options(parser.add_argument_group("images"))
     add_screenshots_option(parser.add_argument_group("screenshots"))
     add_model_options(parser.add_argument_group("model"))
-    add_output_options(parser.add_argument_group("results"))
+    results = parser.add_argument_group("results")
+    add_output_options(results)
+    add_embed_option(results)
     add_engine_options(parser.add_argument_group("engine"))
     return parser
 
@@ -82,6 +94,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -
     check_model_options(args)
     check_screenshot_options(args)
     check_engine_options(args)
+    check_embed(args)
     default = PAGE_MODEL if args.screenshots else DEFAULT_MODEL
     option = "--ensemble" if args.ensemble else "--model"
     args.models = [find_model(name, option) for name in args.ensemble or [args.model or default]]
@@ -90,6 +103,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -
     args.top_k = args.top_k or TOP_K[args.format]
     args.lookup = check_lookup(args)
     args.readers = parse_readers(args.image_path, args.lookup)
+    check_titles(args)
     if args.output:
         check_not_an_input(args.output, args.image_path, args.submission)
     return PredictOptions(**{field.name: getattr(args, field.name) for field in fields(PredictOptions)})
@@ -110,6 +124,11 @@ def add_input_options(group: argparse._ArgumentGroup) -> None:
         "--image_column",
         metavar="NAME",
         help="the column of a table with the paths, addresses or images (default: image_path, image, path, file …)",
+    )
+    group.add_argument(
+        "--title_column",
+        metavar="NAME",
+        help="the column of a table with the products' titles, which a model with titles.onnx reads too",
     )
     group.add_argument(
         "--image_root", metavar="DIR", help="where the paths in tables and lists start (default: the table's folder)"
@@ -183,6 +202,25 @@ def add_output_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_embed_option(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--embed", action="store_true", help="write what the last layer reads of each image to --output, a .parquet"
+    )
+
+
+def check_embed(args: argparse.Namespace) -> None:
+    """Raises InputError for what has no embeddings or another output."""
+    if not args.embed:
+        return
+    if not args.output or args.output.suffix.lower() != ".parquet":
+        raise InputError("--embed writes Parquet: give --output a name that ends with .parquet")
+    names = ("ensemble", "screenshots", "explain", "submission", "resume", "title_column")
+    if given := [f"--{name}" for name in names if getattr(args, name)]:
+        raise InputError(f"--embed is about single images and one model: leave out {', '.join(given)}")
+    if args.engine != "local":
+        raise InputError("--embed runs on this machine: leave out --engine ray")
+
+
 def add_engine_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--batch_size",
@@ -228,6 +266,16 @@ def check_screenshot_options(args: argparse.Namespace) -> None:
         raise InputError("--screenshots writes a table, jsonl, csv or parquet: give --output another ending than .xlsx")
 
 
+def check_titles(args: argparse.Namespace) -> None:
+    """Raises InputError for titles that nothing would read."""
+    if not args.title_column:
+        return
+    if args.ensemble or args.screenshots:
+        raise InputError("--title_column joins the answer of one model: leave out --ensemble and --screenshots")
+    if not any(reader.as_table() for reader in args.readers):
+        raise InputError(f"--title_column {args.title_column}: no table among --image_path has titles; give one")
+
+
 def check_engine_options(args: argparse.Namespace) -> None:
     """Raises InputError for options that need the other engine."""
     if args.engine == "local":
@@ -253,7 +301,7 @@ def check_lookup(args: argparse.Namespace) -> Lookup:
         from inference.readers.references import check_fetching
 
         check_fetching()
-    return Lookup(args.image_column, args.encoding, args.image_root, args.fetch_urls)
+    return Lookup(args.image_column, args.encoding, args.image_root, args.fetch_urls, args.title_column)
 
 
 def check_output_options(args: argparse.Namespace) -> str:

@@ -20,12 +20,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from app.classifier import Classifier
 from app.ensemble import load_models
 from app.errors import one_line
+from app.titles import TitledImage
 from data_prep.pipeline.parquet_tables import ParquetTable
 from inference.journal import Row, as_line, as_row
 from inference.options import PredictOptions, files_of
@@ -37,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = ("app", "data_prep", "inference")  # the packages that a machine of the cluster needs, Python files only
 UNIT = 64  # images that are handed out, and repeated after a failure, together
 WAVE = 500_000  # images whose names are held by the driver at the same time
+Place = TypeVar("Place")
 SPARE_CPUS = 1  # of each machine, for Ray's own tasks, which would wait for ever for a core that a model holds
 REASON_LENGTH = 200
 
@@ -82,7 +85,7 @@ def images_of_group(place: str, group: int, lookup: Lookup) -> Iterator[NamedIma
     """The images of a row group, as the local engine finds them; a damaged one ends with a row that says so."""
     reader = TableReader(place, lookup, open_object if "://" in place else None)
     assert isinstance(reader.table, ParquetTable)
-    for record in reader.table.records_of(group, [reader.column]):
+    for record in reader.table.records_of(group, reader.columns):
         yield reader.image_of(record)
 
 
@@ -94,7 +97,9 @@ def classify_on_cluster(options: PredictOptions, images: Iterable[NamedImage], d
     tables = [table for table in map(parquet_table, options.readers) if table]
     if tables and len(tables) < len(options.readers):
         raise InputError("--engine ray takes parquet tables or other images, not both at once: run it twice")
-    load_models(options.models, options.precision)  # an unusable model is reported here, not by a remote machine
+    model = load_models(options.models, options.precision)  # what is unusable is reported here, not by another machine
+    if options.lookup.title_column and isinstance(model, Classifier):
+        model.required_titles()
     with tempfile.TemporaryDirectory() as folder:
         staged = replace(options, readers=(), models=stage(options.models, Path(folder)))
         with connected(options.address or "auto", folder):
@@ -166,7 +171,13 @@ def as_shown(name: str, table: str, place: str, root: str | None) -> str:
 def portable(image: NamedImage) -> NamedImage:
     """Paths made absolute: the machines have another working directory."""
     name, source = image
-    return name, os.path.abspath(source) if isinstance(source, str) else source
+    if isinstance(source, TitledImage):
+        return name, replace(source, image=absolute(source.image))
+    return name, absolute(source)
+
+
+def absolute(image: Place) -> Place:
+    return os.path.abspath(image) if isinstance(image, str) else image  # type: ignore[return-value]
 
 
 def actor_pool(*worker_arguments: object) -> dict[str, Any]:

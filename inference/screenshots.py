@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -167,7 +167,7 @@ def counted(rows: Iterable[Product], counts: Counter[str]) -> Iterator[Product]:
 
 def write(rows: Iterable[Product], path: Path, options: PredictOptions) -> None:
     if options.format == "parquet":
-        write_parquet(rows, path, options.top_k)
+        write_parquet(rows, path, options)
         return
     with open_text(path) as output:
         write_text(rows, output, options)
@@ -175,7 +175,7 @@ def write(rows: Iterable[Product], path: Path, options: PredictOptions) -> None:
 
 def write_text(rows: Iterable[Product], output: TextIO, options: PredictOptions) -> None:
     if options.format == "csv":
-        write_csv(rows, output)
+        write_csv(rows, output, options.extra_columns)
     elif options.format == "jsonl":
         for row in rows:
             print(json.dumps(as_object(row, options.top_k), ensure_ascii=False), file=output, flush=True)
@@ -190,9 +190,9 @@ def as_object(row: Product, top_k: int) -> dict[str, Any]:
     return {NAME_COLUMN: found.page, "box": box, "out_of_stock": found.out_of_stock} | answer
 
 
-def write_csv(rows: Iterable[Product], output: TextIO) -> None:
+def write_csv(rows: Iterable[Product], output: TextIO, extra: Sequence[str]) -> None:
     """The box is one cell, x,y,width,height."""
-    writer = csv.DictWriter(output, (NAME_COLUMN, "box", "out_of_stock", *CSV_COLUMNS), lineterminator="\n")
+    writer = csv.DictWriter(output, (NAME_COLUMN, "box", "out_of_stock", *CSV_COLUMNS, *extra), lineterminator="\n")
     writer.writeheader()
     for found, prediction in rows:
         cells: dict[str, Any] = {
@@ -218,13 +218,13 @@ def write_table(rows: Iterable[Product], output: TextIO) -> None:
         )
 
 
-def write_parquet(rows: Iterable[Product], path: Path, top_k: int) -> None:
+def write_parquet(rows: Iterable[Product], path: Path, options: PredictOptions) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     box = pa.field("box", pa.list_(pa.int64()))
-    schema = image_schema().insert(1, box).insert(2, pa.field("out_of_stock", pa.bool_()))
-    objects = (as_object(row, top_k) for row in rows)
+    schema = image_schema(options.extra_columns).insert(1, box).insert(2, pa.field("out_of_stock", pa.bool_()))
+    objects = (as_object(row, options.top_k) | row[1].attribute_cells() for row in rows)
     with pq.ParquetWriter(path, schema) as writer:
         while group := list(islice(objects, ROWS_PER_GROUP)):
             for row in group:

@@ -1,6 +1,6 @@
 """The rows of a table with the answers behind them: somebody with a sheet of products gets the sheet back.
 
-    save_joined(options.readers, counts, journal.rows(), Path("answers.xlsx"), "xlsx", top_k=1)
+    save_joined(options, counts, journal.rows(), Path("answers.xlsx"))
 
 The columns of the input come first, in its order, then those of the answer; one whose name is taken gets `_predicted`.
 Where other images are among the inputs, the answer begins with `image_path` and their rows have no other cells. Of
@@ -18,9 +18,19 @@ from app.files import replacing
 from app.prediction import CSV_COLUMNS, Prediction
 from inference.journal import Row
 from inference.readers.base import InputError, NamedImage, Reader
-from inference.writers import NAME_COLUMN, answer_schema, as_object, check_parquet, open_text, safe_cell, storable
+from inference.writers import (
+    NAME_COLUMN,
+    answer_schema,
+    as_flat_object,
+    as_object,
+    check_parquet,
+    open_text,
+    safe_cell,
+    storable,
+)
 
 if TYPE_CHECKING:
+    from inference.options import PredictOptions
     from inference.readers.table import TableReader
 
 FORMATS = ("csv", "xlsx", "parquet")  # those that hold the columns of the input
@@ -44,16 +54,15 @@ def counted(readers: Sequence[Reader], counts: list[int]) -> Iterator[NamedImage
             yield image
 
 
-def save_joined(
-    readers: Sequence[Reader], counts: Sequence[int], rows: Iterator[Row], path: Path, file_format: str, top_k: int
-) -> None:
+def save_joined(options: "PredictOptions", counts: Sequence[int], rows: Iterator[Row], path: Path) -> None:
     """counts: images per reader, from `counted`. Raises InputError where an input is no longer what it was."""
-    columns = Columns(readers, list(CSV_COLUMNS) if file_format != "parquet" else list(as_object(EMPTY_ROW, 1))[1:])
-    joined = join(readers, counts, rows, columns)
+    answer = CSV_COLUMNS if options.format != "parquet" else list(as_object(EMPTY_ROW, 1))[1:]
+    columns = Columns(options.readers, [*answer, *options.extra_columns])
+    joined = join(options.readers, counts, rows, columns)
     with replacing(path) as partial:
-        if file_format == "parquet":
-            write_parquet(joined, columns, partial, top_k)
-        elif file_format == "xlsx":
+        if options.format == "parquet":
+            write_parquet(joined, columns, partial, options)
+        elif options.format == "xlsx":
             write_excel(joined, columns, partial)
         else:
             write_csv(joined, columns, partial)
@@ -146,7 +155,7 @@ def write_csv(joined: Iterable[tuple[Cells, Row]], columns: Columns, path: Path)
 def answer_cells(columns: Columns, row: Row) -> Cells:
     name, prediction = row
     cells = {NAME_COLUMN: name, **prediction.to_csv_row()}
-    return [cells[key] for key in columns.answer_keys]
+    return [cells.get(key) for key in columns.answer_keys]
 
 
 def as_text(value: Any) -> Any:
@@ -159,7 +168,7 @@ def as_text(value: Any) -> Any:
 
 
 def write_excel(joined: Iterable[tuple[Cells, Row]], columns: Columns, path: Path) -> None:
-    """Text stays text: a cell that starts with = is no formula in it."""
+    """Text stays text: a cell that starts with = is not a formula there."""
     import openpyxl
     from openpyxl.cell import WriteOnlyCell
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
@@ -189,22 +198,22 @@ def write_excel(joined: Iterable[tuple[Cells, Row]], columns: Columns, path: Pat
     book.save(path)
 
 
-def write_parquet(joined: Iterable[tuple[Cells, Row]], columns: Columns, path: Path, top_k: int) -> None:
+def write_parquet(joined: Iterable[tuple[Cells, Row]], columns: Columns, path: Path, options: "PredictOptions") -> None:
     """The input's columns with their own types if it is one Parquet table, else as text."""
     check_parquet()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    answer = answer_schema()
+    answer = answer_schema(options.extra_columns)
     schema_of_input = getattr(columns.tables[0].table, "schema", None) if len(columns.tables) == 1 else None
     types = schema_of_input.types if schema_of_input else [pa.string()] * len(columns.input)
     types = [*types, *(answer.field(key).type for key in columns.answer_keys)]
     schema = pa.schema(list(zip(columns.names, types, strict=True)))
 
     def values(cells: Cells, row: Row) -> Cells:
-        answers = as_object((storable(row[0]), row[1]), top_k)
+        answers = as_flat_object((storable(row[0]), row[1]), options.top_k)
         own = cells if schema_of_input else [None if value is None else storable(as_text(value)) for value in cells]
-        return [*own, *(answers[key] for key in columns.answer_keys)]
+        return [*own, *(answers.get(key) for key in columns.answer_keys)]
 
     with pq.ParquetWriter(path, schema) as writer:
         for group in groups(values(*pair) for pair in joined):

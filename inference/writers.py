@@ -11,7 +11,7 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from itertools import chain, islice
@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from app.files import replacing
-from app.prediction import CSV_COLUMNS, PATH_SEPARATOR, Prediction
+from app.prediction import CSV_COLUMNS, Prediction
+from app.taxonomy import PATH_SEPARATOR
+from app.titles import TITLE
 from inference.journal import Row
 from inference.readers.base import InputError
 
@@ -41,20 +43,21 @@ def standard_output() -> Iterator[TextIO]:
     sys.stdout.flush()
 
 
-def save(rows: Iterable[Row], path: Path, file_format: str, top_k: int) -> None:
+def save(rows: Iterable[Row], path: Path, file_format: str, top_k: int, extra: Sequence[str] = ()) -> None:
+    """extra: the columns that only some answers have, from PredictOptions.extra_columns."""
     with replacing(path) as partial:
         if file_format == "parquet":
-            write_parquet(rows, partial, top_k)
+            write_parquet(rows, partial, top_k, extra)
             return
         with open_text(partial) as output:
-            WRITERS[file_format](rows, output, top_k)
+            WRITERS[file_format](rows, output, top_k, extra)
 
 
 def open_text(path: Path) -> TextIO:
     return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
-def write_table(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
+def write_table(rows: Iterable[Row], output: TextIO, top_k: int, _: Sequence[str] = ()) -> None:
     """The image, its category path with the confidence at each level, and with top_k > 1 the other labels below."""
     rows = iter(rows)
     first = list(islice(rows, ROWS_TO_FIT))
@@ -65,6 +68,8 @@ def write_table(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
         name = printable(name)
         name = name if len(name) <= width else "…" + name[1 - width :]
         print(f"{name:<{width}}  {describe(prediction)}", file=output)
+        if prediction.attributes and prediction.status != "unknown":
+            print(f"{'':<{width}}  {attributes_in_words(prediction)}", file=output)
         for rank, other in enumerate(prediction.top_k[1:top_k], start=2):
             print(f"{'':<{width}}  {rank}. {other.label} {other.confidence:.0%}", file=output)
         output.flush()
@@ -74,6 +79,10 @@ def describe(prediction: Prediction) -> str:
     """One line in words for whoever maintains the catalog."""
     if prediction.status == "error":
         return f"error: {prediction.error}"
+    return in_words(prediction) + (" (from the title alone)" if prediction.answered_from == TITLE else "")
+
+
+def in_words(prediction: Prediction) -> str:
     levels = zip(prediction.published_path, prediction.published_confidences, strict=True)
     path = PATH_SEPARATOR.join(f"{category} {confidence:.0%}" for category, confidence in levels)
     if prediction.status == "ok":
@@ -84,7 +93,14 @@ def describe(prediction: Prediction) -> str:
     return f"please check: {path or 'not sure'} (perhaps {best})"
 
 
-def write_jsonl(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
+def attributes_in_words(prediction: Prediction) -> str:
+    return ", ".join(
+        f"{name} {'' if attribute.status == 'ok' else 'perhaps '}{attribute.label} {attribute.confidence:.0%}"
+        for name, attribute in prediction.attributes.items()
+    )
+
+
+def write_jsonl(rows: Iterable[Row], output: TextIO, top_k: int, _: Sequence[str] = ()) -> None:
     """One object per image."""
     for row in rows:
         print(json.dumps(as_object(row, top_k), ensure_ascii=False), file=output, flush=True)
@@ -95,9 +111,14 @@ def as_object(row: Row, top_k: int) -> dict[str, Any]:
     return {NAME_COLUMN: name} | prediction.to_dict(top_k=top_k)
 
 
-def write_csv(rows: Iterable[Row], output: TextIO, top_k: int) -> None:
+def as_flat_object(row: Row, top_k: int) -> dict[str, Any]:
+    """With each attribute in three columns, for Parquet."""
+    return as_object(row, top_k) | row[1].attribute_cells()
+
+
+def write_csv(rows: Iterable[Row], output: TextIO, top_k: int, extra: Sequence[str] = ()) -> None:
     """One line per image; of the labels only the best, whatever `top_k` is."""
-    writer = csv.DictWriter(output, (NAME_COLUMN, *CSV_COLUMNS), lineterminator="\n")
+    writer = csv.DictWriter(output, (NAME_COLUMN, *CSV_COLUMNS, *extra), lineterminator="\n")
     writer.writeheader()
     for name, prediction in rows:
         cells = {NAME_COLUMN: name} | prediction.to_csv_row()
@@ -112,21 +133,21 @@ def safe_cell(value: Any) -> Any:
     return value
 
 
-def write_parquet(rows: Iterable[Row], path: Path, top_k: int) -> None:
-    """The columns of the JSON lines; lists stay lists."""
+def write_parquet(rows: Iterable[Row], path: Path, top_k: int, extra: Sequence[str] = ()) -> None:
+    """The columns of the JSON lines; lists stay lists, and attributes are columns as in CSV."""
     check_parquet()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = answer_schema()
-    objects = (as_object((storable(name), prediction), top_k) for name, prediction in rows)
+    schema = answer_schema(extra)
+    objects = (as_flat_object((storable(name), prediction), top_k) for name, prediction in rows)
     with pq.ParquetWriter(path, schema) as writer:
         while group := list(islice(objects, ROWS_PER_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema))
 
 
-def answer_schema() -> Any:
-    """The columns of the JSON lines with their Arrow types."""
+def answer_schema(extra: Sequence[str] = ()) -> Any:
+    """The columns of the JSON lines, then those that only some answers have, with their Arrow types."""
     import pyarrow as pa
 
     scored = pa.struct([("label", pa.string()), ("confidence", pa.float64())])
@@ -134,8 +155,9 @@ def answer_schema() -> Any:
     types |= {"category_path": pa.list_(pa.string()), "path_confidences": pa.list_(pa.float64())}
     types |= {"published_path": pa.list_(pa.string()), "published_confidences": pa.list_(pa.float64())}
     types |= {"prediction_set": pa.list_(pa.string())}
+    types |= {name: pa.float64() for name in extra if name.endswith("_confidence")}
     names = as_object(("", Prediction()), 1)
-    return pa.schema([(name, types.get(name, pa.string())) for name in names])
+    return pa.schema([(name, types.get(name, pa.string())) for name in (*names, *extra)])
 
 
 def check_parquet() -> None:

@@ -14,7 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 from app.errors import UserError, one_line
 
 # All that a model folder publishes. The Trainer's checkpoints, training_args.bin among them, are pickles.
-PUBLISHED = ("*.json", "*.safetensors", "*.onnx", "unknown_centres.npy", "README.md")
+PUBLISHED = ("*.json", "*.safetensors", "*.onnx", "unknown_centres.npy", "attributes.npy", "README.md")
 LEFT_OUT = ("all_results.json", "trainer_state.json", "run.json")  # notes of the training to itself
 NEEDED = ("config.json", "preprocessor_config.json", "model.safetensors", "README.md")
 

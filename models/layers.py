@@ -6,6 +6,8 @@ import torch
 from timm.models import group_parameters
 from transformers import PreTrainedModel, TimmWrapperForImageClassification
 
+WORD_HEAD = "word_head"  # a second head while training, see training/title_words.py
+
 # A repeated block in the name of a parameter, such as `encoder.layer.3` or `encoder.stages.2.layers.0`.
 BLOCK = re.compile(r".*?\b(?:layers?|blocks?|stages?|features)\.\d+(?:\.(?:layers|blocks)\.\d+)?")
 
@@ -42,7 +44,8 @@ def _head_names(model: PreTrainedModel) -> list[str]:
     if isinstance(model, TimmWrapperForImageClassification):
         heads = model.timm_model.get_classifier()
         heads = heads if isinstance(heads, tuple) else (heads,)
-        return [name for name, module in model.named_modules() if any(module is head for head in heads)]
+        names = [name for name, module in model.named_modules() if any(module is head for head in heads)]
+        return [*names, WORD_HEAD] if hasattr(model, WORD_HEAD) else names
     # transformers' own convention: a classifier is the base model and the head beside it
     outside = [(name, child) for name, child in model.named_children() if name != model.base_model_prefix]
     return [name for name, child in outside if next(child.parameters(), None) is not None]

@@ -36,6 +36,22 @@ def drawn_dataset(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def striped_dataset(tmp_path_factory) -> Path:
+    """A prepared dataset in which an image's color is its category, and an attribute says whether it has stripes."""
+    from attributed import write_striped_dataset
+
+    return write_striped_dataset(tmp_path_factory.mktemp("striped"))
+
+
+@pytest.fixture(scope="session")
+def attributed(striped_dataset, tmp_path_factory) -> Path:
+    """A model folder that says the attributes of striped_dataset beside the category."""
+    from attributed import write_attributed_model
+
+    return write_attributed_model(tmp_path_factory.mktemp("attributed") / "striped", striped_dataset)
+
+
+@pytest.fixture(scope="session")
 def trained(drawn_dataset, tmp_path_factory) -> Path:
     """The model folder that train.py leaves after three epochs on the drawn images."""
     import train
@@ -43,5 +59,5 @@ def trained(drawn_dataset, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("runs") / "drawn"
     given = ["--model", "mobilenet_v2", "--from_scratch", "--dataset", str(drawn_dataset), "--label", "articleType"]
     more = ["--image_size", "32", "--num_train_epochs", "3", "--per_device_train_batch_size", "16"]
-    train.main([*given, *more, "--output_dir", str(output)])
+    train.main([*given, *more, "--output_dir", str(output), "--scorecard", "False"])
     return output

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 SECONDS = 120  # after which a command is called endless
 TEXT = 90  # characters of an outcome
+CONTAINERS = (".zip", ".tar", ".gz", ".tgz", ".parquet", ".csv", ".xlsx", ".jsonl")  # which data_prep takes as they are
 
 
 @dataclass
@@ -119,7 +120,7 @@ def predict(path: Path) -> Measured:
 def prepare(path: Path) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         given = path
-        if path.is_file() and path.suffix != ".zip":
+        if path.is_file() and path.suffix not in CONTAINERS:
             given = Path(folder) / "input"
             for label in ("one", "two"):
                 (given / label).mkdir(parents=True)
@@ -146,7 +147,7 @@ def server() -> Iterator[tuple[int, str]]:
     try:
         for _ in range(600):
             try:
-                httpx.get(f"{address}/healthz")
+                httpx.get(f"{address}/healthz", timeout=SECONDS)
                 break
             except httpx.TransportError:
                 time.sleep(0.1)

@@ -60,7 +60,7 @@ class Site:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Looks the page up in the site; a client that hangs up is no error."""
+    """Looks the page up in the site; a client that hangs up is not an error."""
 
     protocol_version = "HTTP/1.1"
 

@@ -5,20 +5,23 @@ arguments, recipe, training = parse(parser, ["--dataset", "data/kaggle_fashion",
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.hf_argparser import HfArg
 from transformers.utils import is_torch_tf32_available
 
-from app.errors import OneLineParser, UserError, add_version
+from app.errors import OneLineParser, UserError, add_version, one_line
 from models.registry import MODELS, checkpoint_of, normalization_of
 from training.augment.batch import AUGMENTATIONS
 from training.losses import CLASS_WEIGHTS, LOSSES
+from training.own_data import OwnData
 from training.sampler import SAMPLERS
+from training.usage import check_model_name, given_options, unknown_option
 
 # TrainingArguments that train well here; any of them can be given on the command line.
 TRAINING_DEFAULTS = {
@@ -57,12 +60,15 @@ WEIGHTS_WITH_SMOOTHING = (
 class Arguments:
     """What to train on what; how is up to Recipe and TrainingArguments."""
 
-    dataset: str = HfArg(help="folder that a data_prep module wrote")
+    dataset: str = HfArg(help="class folders, a .zip or .tar, a table, or a folder that a data_prep module wrote")
     model: str = HfArg(default="mobilenet_v2", help=f"{', '.join(MODELS)}, a Hugging Face Hub id or a local folder")
     label: str = HfArg(default="label", help="label column to learn, such as articleType")
     pretrained: str | None = HfArg(default=None, help="weights to start from: local folder or Hub id")
     from_scratch: bool = HfArg(default=False, help="start without pretrained weights")
     image_size: int | None = HfArg(default=None, help="side of the model's input in pixels")
+    title_column: str | None = HfArg(
+        default=None, help="column of the products' titles, from which a text model beside the image model learns too"
+    )
     early_stopping_patience: int = HfArg(
         default=5, help="stop after this many evaluations without a better validation accuracy"
     )
@@ -70,6 +76,17 @@ class Arguments:
     cache_dir: str | None = HfArg(default=None, help="folder for decoded images; default: DATASET/cache")
     folds: int = HfArg(default=0, help="cross-validate: the number of trainings on train and validation")
     fold: int | None = HfArg(default=None, help="train only this one of the --folds, from 0")
+    attributes: list[str] = HfArg(
+        default_factory=list,
+        help="label columns, such as gender, that the model says beside the category (training/attributes.py)",
+    )
+    scorecard: bool = HfArg(default=True, help="calibrate at the end, and say how good the model is")
+    frozen: bool = HfArg(default=False, help="fit a linear layer on frozen pretrained features: a minute, not an hour")
+    time_limit: str | None = HfArg(
+        default=None, help="time for the whole command, such as 30m or 1h30m: fits image size and epochs to it"
+    )
+    tune: int = HfArg(default=0, help="search rate, decay, size and augmentation by this many short trials first")
+    lr_find: bool = HfArg(default=False, help="draw the loss over the learning rate, and train nothing")
     streaming: bool = HfArg(default=False, help="--dataset is Parquet shards: a folder, hf://, s3://, another address")
 
     def normalization(self) -> tuple[list[float], list[float]]:
@@ -107,6 +124,11 @@ class Recipe:
     )
     distill_weight: float = HfArg(default=0.5, help="the teacher's share of the loss")
     distill_temperature: float = HfArg(default=2.0, help="softens the teacher's probabilities")
+    teach_words: list[str] = HfArg(
+        default_factory=list,
+        help="columns, such as title, whose words the embedding also learns (training/title_words.py)",
+    )
+    word_weight: float = HfArg(default=0.3, help="the words' loss beside the labels' with --teach_words")
 
     def __post_init__(self):
         """Raises UserError with the option, its value and what is allowed."""
@@ -116,6 +138,9 @@ class Recipe:
             self._check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         self._check("ema", 0 <= self.ema < 1, "from 0 to below 1, such as 0.999")
         self._check("distill_temperature", self.distill_temperature > 0, "above 0")
+        self._check("word_weight", self.word_weight >= 0, "0 or more")
+        if self.teach_words and (self.mixup or self.cutmix):
+            raise UserError("--teach_words needs one title per image: it does not go with --mixup or --cutmix")
         if self.layer_decay is not None:
             self._check("layer_decay", 0 < self.layer_decay <= 1, "above 0 and at most 1")
 
@@ -129,7 +154,9 @@ class Parser(OneLineParser, HfArgumentParser):
 
 
 def build_parser(description: str) -> Parser:
-    parser = Parser((Arguments, Recipe, TrainingArguments), prog="train.py", description=description)
+    parser = Parser(
+        (Arguments, Recipe, TrainingArguments, OwnData), prog="train.py", description=description, allow_abbrev=False
+    )
     add_version(parser)
     use_cpu = not torch.accelerator.is_available()  # transformers refuses bf16 on a CPU that is not asked for
     tf32 = is_torch_tf32_available() or None
@@ -137,13 +164,34 @@ def build_parser(description: str) -> Parser:
     return parser
 
 
+class CommandLine(NamedTuple):
+    """given: the names of the options that the command line itself has."""
+
+    arguments: Arguments
+    recipe: Recipe
+    training: TrainingArguments
+    own: OwnData
+    given: frozenset[str]
+
+
 def parse(parser: Parser, argv: Sequence[str] | None) -> tuple[Arguments, Recipe, TrainingArguments]:
     """The command line with what it leaves open filled in."""
+    return parse_command_line(parser, argv)[:3]
+
+
+def parse_command_line(parser: Parser, argv: Sequence[str] | None) -> CommandLine:
+    """The same, and how to read data that is not prepared."""
+    given = given_options(parser, argv)
+    use_half_precision(parser, given)
     try:
-        arguments, recipe, training = parser.parse_args_into_dataclasses(argv)
+        *parts, words = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+        if words:
+            raise UserError(unknown_option(words, parser._option_string_actions))
+        arguments, recipe, training, own = parts
+        check_model_name(arguments.model)
         fill_in_defaults(arguments, recipe, training)
-    except ValueError as error:  # also transformers' own, for unknown options and for values that do not go together
-        parser.error(str(error))
+    except ValueError as error:  # also transformers' own, for values that do not go together
+        parser.error(one_line(error, limit=1000))
     for name, value in FIXED.items():
         setattr(training, name, value)
     # What is frozen gets no gradient, for which DistributedDataParallel would wait.
@@ -152,7 +200,16 @@ def parse(parser: Parser, argv: Sequence[str] | None) -> tuple[Arguments, Recipe
         print(WEIGHTS_WITH_SMOOTHING, file=sys.stderr)
     if training.output_dir == UNNAMED_OUTPUT:
         training.output_dir = f"runs/{Path(arguments.model).name}"
-    return arguments, recipe, training
+    return CommandLine(arguments, recipe, training, own, frozenset(given))
+
+
+def use_half_precision(parser: Parser, given: Mapping[str, Any]) -> None:
+    """--fp16 takes the place of the preset bf16. Raises UserError without a GPU, which alone computes with it."""
+    if not given.get("fp16"):
+        return
+    if not torch.accelerator.is_available():
+        raise UserError("--fp16 needs a GPU: leave it out, and a CPU that computes bf16 in hardware uses that")
+    parser.set_defaults(bf16=False)
 
 
 def fill_in_defaults(arguments: Arguments, recipe: Recipe, training: TrainingArguments) -> None:

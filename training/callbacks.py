@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, TrainerCallback
+from transformers.trainer_callback import ProgressCallback
 
 EMA_FILE = "ema.safetensors"
 EMA_WARM_UP = (
@@ -45,6 +46,32 @@ class SeedEachProcess(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         if args.process_index:
             torch.manual_seed(args.seed + args.process_index)
+
+
+class EpochLines(ProgressCallback):
+    """Progress bars, and one line for each evaluation in place of every log's dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.training_loss: float | None = None  # of the latest log
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        self.training_loss = (logs or {}).get("loss", self.training_loss)
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs) -> None:
+        super().on_evaluate(args, state, control, **kwargs)
+        if state.is_world_process_zero and self.training_bar is not None and metrics:
+            self.training_bar.write(self.line(metrics, state.epoch or 0, args.num_train_epochs))
+
+    def line(self, metrics: dict[str, float], epoch: float, epochs: float) -> str:
+        scores = [f"epoch {epoch:.4g} of {epochs:.4g}"]
+        if self.training_loss is not None:
+            scores.append(f"training loss {float(self.training_loss):.3f}")
+        names = {"loss": "validation loss", "accuracy": "accuracy", "macro_f1": "macro-F1"}
+        scores += [
+            f"{shown} {metrics[f'eval_{name}']:.3f}" for name, shown in names.items() if f"eval_{name}" in metrics
+        ]
+        return ", ".join(scores)
 
 
 class EMA(TrainerCallback):

@@ -4,12 +4,14 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
 from app.errors import UserError
-from training.run_state import CheckpointError, damage
+from training.run_state import LOCK_FILE, CheckpointError, damage
 
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 ADAM_COPIES = 2  # AdamW's two moments are as large as the weights
@@ -28,6 +30,20 @@ def check_writable(folder: Path, option: str) -> None:
         raise OutputError(f"cannot write {option} {folder}: {error.strerror}") from error
     if not os.access(folder, os.W_OK):
         raise OutputError(f"cannot write {option} {folder}: permission denied; give another folder with {option}")
+
+
+@contextmanager
+def nothing_left_behind(folders: Iterable[Path]) -> Iterator[None]:
+    """After an error the folders that were not there before, and those above them, go if nothing was put into them."""
+    made = [place for folder in folders for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except Exception:
+        for place in made:
+            if place.is_dir() and {path.name for path in place.iterdir()} <= {LOCK_FILE}:
+                (place / LOCK_FILE).unlink(missing_ok=True)
+                place.rmdir()
+        raise
 
 
 def check_room(

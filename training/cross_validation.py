@@ -12,6 +12,7 @@ held-out rows would flatter their score.
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,10 @@ class Pool:
     names: list[str]  # of the label ids
     fold_of: np.ndarray  # (rows,) which fold holds the row out
 
+    def held_out(self, fold: int) -> np.ndarray:
+        """The numbers of the rows that a fold is scored on; one with a coarser label only cannot be."""
+        return np.flatnonzero((self.fold_of == fold) & (self.labels >= 0))
+
 
 @dataclass(frozen=True)
 class FoldData(PreparedData):
@@ -62,10 +67,10 @@ class FoldData(PreparedData):
 
     def images(self, columns: Sequence[str], image_size: int, seed: int) -> dict[str, PooledImageDataset]:
         own = super().images(columns, image_size, seed)
-        parts, held_out = [own[split] for split in POOLED], self.pool.fold_of == self.fold
+        parts = [own[split] for split in POOLED]
         return {
-            "train": PooledImageDataset(parts, np.flatnonzero(~held_out)),
-            "validation": PooledImageDataset(parts, np.flatnonzero(held_out)),
+            "train": PooledImageDataset(parts, np.flatnonzero(self.pool.fold_of != self.fold)),
+            "validation": PooledImageDataset(parts, self.pool.held_out(self.fold)),
         }
 
 
@@ -102,8 +107,7 @@ def cross_validate(
         trainer = train_one(FoldData(data.folder, data.label, splits, data.cache, pool, fold), fold_training)
         logits = trainer.predict(trainer.eval_dataset, metric_key_prefix="validation").predictions
         if trainer.is_world_process_zero():
-            held_out = np.flatnonzero(pool.fold_of == fold)
-            write_out_of_fold(output / OOF_NAME, out_of_fold(pool, held_out, logits, made_by=made_by))
+            write_out_of_fold(output / OOF_NAME, out_of_fold(pool, pool.held_out(fold), logits, made_by=made_by))
         trainer.accelerator.wait_for_everyone()
     if training.process_index == 0:
         merge_folds(Path(training.output_dir), pool, arguments.folds, made_by)
@@ -127,11 +131,19 @@ def make_pool(splits: DatasetDict, label: str, folds: int, seed: int) -> Pool:
         labels += splits[split][label]
     if len(set(groups)) < folds:
         raise DatasetError(f"--folds {folds} needs as many duplicate groups; the dataset has {len(set(groups))}")
-    fold_of = np.empty(len(ids), np.int64)
-    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(dealer.split(ids, labels, groups)):
-        fold_of[held_out] = fold
+    fold_of = deal_folds(groups, labels, folds, seed)
     return Pool(ids, groups, np.array(labels), splits["train"].features[label].names, fold_of)
+
+
+def deal_folds(groups: Sequence[str], labels: Sequence[int], folds: int, seed: int) -> np.ndarray:
+    """(rows,) the fold of each row; no group is split, and the classes' shares are kept."""
+    fold_of = np.empty(len(groups), np.int64)
+    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
+        for fold, (_, held_out) in enumerate(dealer.split(groups, labels, groups)):
+            fold_of[held_out] = fold
+    return fold_of
 
 
 def is_finished(folder: Path, made_by: dict) -> bool:

@@ -18,12 +18,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from app.files import replacing
-from app.images import DRAFT_FACTOR, load_image, resize
+from app.images import load_image
 from data_prep.pipeline.command import available_cores
 from training.pixel_cache import fault, seal
 
 CHUNK_ROWS = 256
-SHAPING = f"squeezed from {DRAFT_FACTOR}"  # how an image gets its size; in the name of its cache
+SHAPING = "squeezed from all pixels"  # how an image gets its size; in the name of its cache
 COMPARED_ROWS = 5  # of a file of decoded images, with what the dataset gives now
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # pixels, label ids, row numbers
 
@@ -135,7 +135,7 @@ def bytes_to_cache(splits: Iterable[Dataset], image_size: int, folder: Path) -> 
 
 def decode(data: bytes, image_size: int) -> np.ndarray:
     """(image_size, image_size, 3) uint8 of an encoded image. Raises ImageError."""
-    return np.asarray(resize(load_image(data, target_size=image_size), (image_size, image_size), pad=False))
+    return np.asarray(load_image(data, (image_size, image_size)))
 
 
 def _shape(split: Dataset, image_size: int) -> tuple[int, ...]:

@@ -1,33 +1,40 @@
 """A trained model as a complete Hugging Face folder: weights, config, preprocessing, arguments and model card."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torchvision.transforms import v2
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 
+from app.attributes import ATTRIBUTES_FILE
+from app.attributes import WEIGHTS_FILE as ATTRIBUTES_WEIGHTS
 from app.calibration import CALIBRATION_FILE, CENTERS_FILE
 from app.files import write_json, write_text
 from app.model_files import INT8_FILE, MODEL_FILE
+from app.titles import TITLES_FILE, TITLES_SETTINGS
 from data_prep.pipeline.card import DatasetError, read_card, table
 from models.registry import checkpoint_of
+from models.stock_processor import STOCK_PROCESSOR
 from training.arguments import Arguments
 
 OWN = ("basic_cnn", "residual_cnn")
 HUB_DATASETS = "hf://datasets/"
 MAX_PATHS = 200  # of the category tree in the card
-DERIVED = (MODEL_FILE, INT8_FILE, CALIBRATION_FILE, CENTERS_FILE)
+OUT_OF_FOLD = "out-of-fold"  # in place of `validation` in the names of scores
+SCORECARD_FILE = "scorecard.json"
+OF_ATTRIBUTES, OF_TITLES = (ATTRIBUTES_FILE, ATTRIBUTES_WEIGHTS), (TITLES_FILE, TITLES_SETTINGS)
+DERIVED = (MODEL_FILE, INT8_FILE, CALIBRATION_FILE, CENTERS_FILE, *OF_ATTRIBUTES, *OF_TITLES, SCORECARD_FILE)
 CARD = """---
 {metadata}
 ---
 # {title}
 
-{base} fine-tuned on `{dataset}` to tell {num_labels} values of `{label}` apart, from product images resized to
+{made} `{dataset}` to tell {num_labels} values of `{label}` apart, from product images resized to
 {size}×{size} pixels, whatever their shape.
 
-| metric | validation | test |
+| metric | {held_out} | test |
 |---|---|---|
 {rows}
 
@@ -41,7 +48,7 @@ Made with `{command}`, seed {seed}. `arguments.json` holds every argument, `conf
 `model.onnx` reads `pixel_values` (batch, 3, {size}, {size}), the RGB image resized with a bilinear filter, scaled to
 [0, 1] and normalized as `preprocessor_config.json` says, and gives `logits`. In a browser, transformers.js reads the
 same folder with `pipeline("image-classification", name, {{subfolder: "", dtype: "fp32"}})`; but it resizes by
-other rules than Pillow, which changes some answers.
+other rules than Pillow, which changes one answer in ten. `examples/browser` of the project resizes alike.
 
 ## Data
 
@@ -67,14 +74,31 @@ def write_model_folder(trainer: Trainer, arguments: Arguments, command: str, sco
     command: what the user typed. scores: `validation_accuracy`, `test_macro_f1` … as Trainer.evaluate names them.
     Only safetensors and JSON go in: the Trainer's own pickles stay in the checkpoint folders.
     """
-    folder = Path(trainer.args.output_dir)
-    remove_derived(folder)
-    trainer.model.save_pretrained(folder)
     normalize = next(step for step in trainer.eval_transform.transforms if isinstance(step, v2.Normalize))
-    write_preprocessor(folder, trainer.model.config.image_size, normalize.mean, normalize.std)
-    given = {**asdict(arguments), **asdict(trainer.recipe), "training": _public(trainer.args.to_sanitized_dict())}
-    write_json(folder / "arguments.json", {"command": command, **given})
-    write_text(folder / "README.md", _card(trainer, arguments, command, scores))
+    given = {**asdict(trainer.recipe), "training": _public(trainer.args.to_sanitized_dict())}
+    made = f"{arguments.pretrained or arguments.model} fine-tuned on"
+    content = FolderContent(trainer.model, (normalize.mean, normalize.std), arguments, command, made, scores)
+    content.write(Path(trainer.args.output_dir), given, trainer.args.seed)
+
+
+@dataclass(frozen=True)
+class FolderContent:
+    """What a finished model's folder tells. made: the beginning of the card's first sentence, up to the data's name."""
+
+    model: PreTrainedModel
+    normalization: tuple[Sequence[float], Sequence[float]]
+    arguments: Arguments
+    command: str
+    made: str
+    scores: dict[str, float]
+
+    def write(self, folder: Path, given: dict, seed: int) -> None:
+        """given: more for arguments.json."""
+        remove_derived(folder)
+        self.model.save_pretrained(folder)
+        write_preprocessor(folder, self.model.config.image_size, *self.normalization)
+        write_json(folder / "arguments.json", {"command": self.command, **asdict(self.arguments), **given})
+        write_text(folder / "README.md", _card(self, folder, seed))
 
 
 def remove_derived(folder: Path) -> None:
@@ -93,7 +117,7 @@ def write_preprocessor(folder: Path, size: int, mean: Sequence[float], std: Sequ
     one from before; only predict.py and the page pad its images.
     """
     content = {
-        "image_processor_type": "ViTImageProcessor",  # resize to a fixed size, rescale, normalize: fits every model
+        "image_processor_type": STOCK_PROCESSOR,  # resize to a fixed size, rescale, normalize: fits every model
         "do_convert_rgb": True,
         "do_resize": True,
         "size": {"height": size, "width": size},
@@ -111,15 +135,15 @@ def _public(arguments: dict) -> dict:
     return {key: value for key, value in arguments.items() if not key.endswith("_token")}
 
 
-def _card(trainer: Trainer, arguments: Arguments, command: str, scores: dict[str, float]) -> str:
-    folder, dataset = Path(trainer.args.output_dir), Path(arguments.dataset).name
+def _card(content: FolderContent, folder: Path, seed: int) -> str:
+    arguments, scores, dataset = content.arguments, content.scores, Path(content.arguments.dataset).name
     split_and_metric = {key: key.split("_", 1) for key in scores if _is_quality(key)}
     results = [
         EvalResult("image-classification", dataset, dataset, metric, scores[key], dataset_split=split)
         for key, (split, metric) in split_and_metric.items()
     ]
     facts, base = data_facts(arguments.dataset), base_model(arguments)
-    config = trainer.model.config
+    config = content.model.config
     metadata = ModelCardData(
         base_model=base,
         datasets=[hub_dataset(arguments.dataset) or dataset],
@@ -134,14 +158,15 @@ def _card(trainer: Trainer, arguments: Arguments, command: str, scores: dict[str
         CARD.format(
             metadata=metadata.to_yaml(),
             title=folder.name,
-            base=arguments.pretrained or arguments.model,
+            made=content.made,
             dataset=dataset,
-            num_labels=trainer.model.config.num_labels,
+            num_labels=config.num_labels,
             label=arguments.label,
-            size=trainer.model.config.image_size,
+            size=config.image_size,
             rows="\n".join(_rows(scores)),
-            command=command,
-            seed=trainer.args.seed,
+            held_out=_held_out(scores),
+            command=content.command,
+            seed=seed,
             folder=folder,
             stock=(OWN_ARCHITECTURE if config.model_type in OWN else STOCK).format(
                 folder=folder, model_type=config.model_type
@@ -176,7 +201,8 @@ def data_facts(dataset: str) -> dict[str, str]:
 
 def category_lines(taxonomy: dict) -> list[str]:
     """A table of the paths, broad category first."""
-    paths = sorted(taxonomy["paths"].values())
+    num_levels = len(taxonomy["levels"])
+    paths = [[*path, *[""] * (num_levels - len(path))] for path in sorted(taxonomy["paths"].values())]
     rest = [f"\nand {len(paths) - MAX_PATHS} more, in `config.json`."] if len(paths) > MAX_PATHS else []
     return [*table(taxonomy["levels"], paths[:MAX_PATHS]), *rest]
 
@@ -185,9 +211,14 @@ def _is_quality(key: str) -> bool:
     return key.endswith(("accuracy", "macro_f1", "top5"))
 
 
+def _held_out(scores: dict[str, float]) -> str:
+    return OUT_OF_FOLD if any(key.startswith(OUT_OF_FOLD) for key in scores) else "validation"
+
+
 def _rows(scores: dict[str, float]) -> list[str]:
-    names = [key.removeprefix("validation_") for key in scores if key.startswith("validation_") and _is_quality(key)]
-    splits = ("validation", "test")
+    first = _held_out(scores)
+    names = [key.removeprefix(f"{first}_") for key in scores if key.startswith(first) and _is_quality(key)]
+    splits = (first, "test")
     cells = [[scores.get(f"{split}_{name}") for split in splits] for name in names]
     return [
         f"| {name} | " + " | ".join("–" if cell is None else f"{cell:.4f}" for cell in row) + " |"

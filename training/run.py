@@ -5,16 +5,23 @@ trainer = train_model(open_data(arguments, recipe), training, arguments, recipe,
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse
 import torch
+from datasets import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainingArguments, set_seed
 
+from app.errors import UserError
+from evaluation.checked_export import STOCK_IMAGES
+from evaluation.predictions import some_images
 from models.export_onnx import CHECKED_IMAGES, ExportError, export_onnx
 from models.hub import check_push, push_folder
 from models.registry import build_model
+from models.stock_processor import check_stock_processor
 from training.arguments import Arguments, Recipe
 from training.augment.batch import batch_transforms
 from training.augment.mixup import PerSampleMix
@@ -23,16 +30,19 @@ from training.checkpoints import (
     check_writable,
     checkpoint_to_resume,
     newest_checkpoint,
+    nothing_left_behind,
     superseded,
     wants_to_resume,
 )
-from training.data import Images, TrainingData
+from training.coarse_labels import label_sets
+from training.data import Images, PreparedData, StreamedSplit, TrainingData
 from training.distillation import Teacher
 from training.image_dataset import collate
 from training.losses import Loss
 from training.model_card import write_model_folder
 from training.run_state import RunState, identity, one_training, read_state
 from training.scores import scores_by_level
+from training.title_words import word_targets
 from training.tracking import finish_tracking, start_tracking
 from training.trainer import DivergedError, ImageTrainer
 
@@ -51,10 +61,11 @@ def train_model(
     """
     output = Path(training.output_dir)
     push = take_push(training)
-    check_writable(output, "--output_dir")
-    if data.cache:
-        check_writable(data.cache, "--cache_dir")
-    with one_training(output, leader=training.process_index == 0):
+    folders = {"--output_dir": output, **({"--cache_dir": data.cache} if data.cache else {})}
+    with nothing_left_behind(folders.values()), ExitStack() as stack:
+        for option, folder in folders.items():
+            check_writable(folder, option)
+        stack.enter_context(one_training(output, leader=training.process_index == 0))
         trainer = _train(data, training, arguments, recipe, command, trainer_class)
         if push and trainer.is_world_process_zero():
             print(push_folder(output, training.hub_model_id, training.hub_private_repo))
@@ -85,7 +96,7 @@ def _train(
     scores = final_scores(trainer, images)
     save(trainer, arguments, command, scores)
     if arguments.export_onnx:
-        export(trainer, images)
+        export(trainer, images, data.splits["validation"])
     finish_tracking(trackers, trainer, images, scores)
     return trainer
 
@@ -160,7 +171,8 @@ def build_trainer(
     trainer_class: Callable[..., ImageTrainer] = ImageTrainer,
 ) -> ImageTrainer:
     transforms = batch_transforms(recipe.augment, *arguments.normalization(), recipe.random_erasing)
-    counts = np.bincount(images["train"].labels[:, 0], minlength=model.config.num_labels)
+    labels = images["train"].labels[:, 0]
+    counts = np.bincount(labels[labels >= 0], minlength=model.config.num_labels)
     smoothing = training.label_smoothing_factor
     return trainer_class(
         model=model,
@@ -177,7 +189,19 @@ def build_trainer(
         loss=Loss(recipe.loss, counts, recipe.class_weights, smoothing, recipe.logit_adjustment),
         mix=PerSampleMix(recipe.mixup, recipe.cutmix) if recipe.mixup or recipe.cutmix else None,
         teacher=teacher,
+        words=taught_words(data, arguments, recipe),
+        **label_sets(labels, model.config.taxonomy, data.splits["train"].features, recipe),
     )
+
+
+def taught_words(data: TrainingData, arguments: Arguments, recipe: Recipe) -> scipy.sparse.csr_matrix | None:
+    if not recipe.teach_words:
+        return None
+    if arguments.folds or not isinstance(data, PreparedData):
+        raise UserError(
+            "--teach_words needs the rows of a prepared dataset: it does not go with --streaming or --folds"
+        )
+    return word_targets(data.splits["train"], recipe.teach_words)
 
 
 def fit(trainer: ImageTrainer, checkpoint: str | None) -> None:
@@ -206,7 +230,7 @@ def save(trainer: ImageTrainer, arguments: Arguments, command: str, scores: dict
         trainer.save_metrics("all", {**trainer.state.log_history[-1], **scores}, combined=True)
 
 
-def export(trainer: ImageTrainer, images: dict[str, Images]) -> None:
+def export(trainer: ImageTrainer, images: dict[str, Images], validation: Dataset | StreamedSplit) -> None:
     """Write model.onnx, checked on real validation images. Raises ExportError; the trained model stays."""
     if not trainer.is_world_process_zero():
         return
@@ -216,6 +240,9 @@ def export(trainer: ImageTrainer, images: dict[str, Images]) -> None:
     # Without accelerate's autocast around forward, which would end up in the graph.
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     try:
+        check_stock_processor(
+            path.parent, some_images(validation, STOCK_IMAGES) if isinstance(validation, Dataset) else ()
+        )
         difference = export_onnx(model, pixels, path)
     except ExportError as error:
         folder = trainer.args.output_dir

@@ -29,7 +29,19 @@ OF_EACH_PROCESS = "rng_state"  # files that the other processes write in their o
 READ_BYTES = 1 << 20
 SHOWN_LABELS = 3
 # Options that may differ between a run and its continuation: where things lie, and what comes after the training.
-FREE = {"dataset", "label", "cache_dir", "fold", "export_onnx", "early_stopping_patience"}
+FREE = {
+    "dataset",
+    "label",
+    "cache_dir",
+    "fold",
+    "export_onnx",
+    "early_stopping_patience",
+    "scorecard",
+    "frozen",
+    "tune",
+    "lr_find",
+    "attributes",
+}
 # TrainingArguments without which a continuation would be another training.
 DECISIVE = (
     *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate"),

@@ -7,6 +7,7 @@ import numpy as np
 from datasets import Features
 from transformers import EvalPrediction
 
+from app.taxonomy import Taxonomy
 from evaluation.metrics import ClassificationMetrics
 
 SCORES = ("accuracy", "top5", "macro_f1")  # those of evaluation.scoring.score that are printed and tracked
@@ -16,11 +17,12 @@ def scores_by_level(taxonomy: dict, features: Features) -> Callable[[EvalPredict
     """Trainer's compute_metrics. taxonomy: of the model's config; features: of the dataset, with the levels' names."""
     *above, label = taxonomy["levels"]
     above.reverse()
-    ids = [{name: i for i, name in enumerate(features[level].names)} for level in above]
-    paths = [taxonomy["paths"][name][-2::-1] for name in features[label].names]
-    ancestors = {
-        level: np.array([ids[depth].get(path[depth], -1) for path in paths]) for depth, level in enumerate(above)
-    }
+    tree = Taxonomy([taxonomy["paths"][name] for name in features[label].names], taxonomy["levels"])
+    ancestors = {}
+    for level in above:
+        ids = {name: i for i, name in enumerate(features[level].names)}
+        categories = tree.categories[taxonomy["levels"].index(level)]
+        ancestors[level] = np.array([ids.get(name, -1) for name in categories])
     return partial(score, ancestors=ancestors)
 
 

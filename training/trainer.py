@@ -3,20 +3,24 @@
 import sys
 from pathlib import Path
 
+import scipy.sparse
 import torch
 import torch.nn.functional as F
 from transformers import Trainer
 from transformers.modeling_outputs import ImageClassifierOutput
+from transformers.trainer_callback import ProgressCallback
 
 from app.errors import UserError
 from models.layers import head_of, layer_depths
 from training.arguments import Recipe
-from training.callbacks import EMA, FreezeBackbone, SeedEachProcess
+from training.callbacks import EMA, EpochLines, FreezeBackbone, SeedEachProcess
+from training.coarse_labels import LabelSets, likely_targets
 from training.distillation import Teacher
 from training.losses import Loss, distillation_loss
 from training.param_groups import parameter_groups
 from training.run_state import RunState, damage
 from training.sampler import BalancedSampler
+from training.title_words import WordHead
 
 # Reading a loss waits for all that the GPU has queued, so it is done for many steps at once.
 STEPS_BETWEEN_CHECKS = 50
@@ -38,7 +42,8 @@ class ImageTrainer(Trainer):
     """Batches arrive as image_dataset.collate makes them and are augmented and normalized on the model's device.
 
     mix: changes (pixels, targets) of a training batch. loss: of the training steps. teacher: for distillation with
-    the recipe's weight and temperature. train() raises DivergedError.
+    the recipe's weight and temperature. words: (training rows, words), for a second loss with the recipe's weight.
+    coarse: what labels above the leaves mean, where some images have such. train() raises DivergedError.
     """
 
     def __init__(
@@ -50,6 +55,8 @@ class ImageTrainer(Trainer):
         loss: Loss | None = None,
         mix: torch.nn.Module | None = None,
         teacher: Teacher | None = None,
+        words: scipy.sparse.csr_matrix | None = None,
+        coarse: LabelSets | None = None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
@@ -59,6 +66,8 @@ class ImageTrainer(Trainer):
         device = self.args.device
         self.training_loss = (loss or Loss(smoothing=self.args.label_smoothing_factor)).to(device)
         self.teacher = None if teacher is None else teacher.to(device, memory_format=torch.channels_last)
+        self.word_head = None if words is None else WordHead(words, self.model)
+        self.coarse = coarse
         self.freeze = FreezeBackbone(self.model, head_of(self.model), self.recipe.freeze_backbone)
         self.average = EMA(self.model, self.recipe.ema) if self.recipe.ema else None
         for module in self.model.modules():
@@ -66,18 +75,23 @@ class ImageTrainer(Trainer):
                 module.register_forward_pre_hook(use_running_statistics_for_one_value)
         for callback in filter(None, (self.freeze, SeedEachProcess(), self.average)):
             self.add_callback(callback)
+        if self.pop_callback(ProgressCallback):  # absent with --disable_tqdm
+            self.add_callback(EpochLines())
         self.run_state: RunState | None = None  # what the checkpoints tell about the run, set by training/run.py
         # (step, learning rate, loss, rows of the batch) of the steps that _check_losses has not looked at.
         self.unchecked: list[tuple[int, float, torch.Tensor, torch.Tensor | None]] = []
 
     def train(self, *args, **kwargs):
-        """As Trainer's; at the end the model is the average of its weights if the recipe keeps one."""
+        """As Trainer's; at the end the model is the average of its weights if there is one, without the words' head."""
         output = super().train(*args, **kwargs)
         self._check_losses()
         if self.average is not None:
             self.average.adopt()
             self.remove_callback(self.average)
             self.average = None
+        if self.word_head is not None:
+            self.word_head.remove()
+            self.word_head = None
         return output
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
@@ -122,10 +136,16 @@ class ImageTrainer(Trainer):
             pixels = transform(inputs["pixel_values"])
             if training:
                 self.freeze.keep_in_eval_mode()
-                targets = F.one_hot(inputs["labels"], self.model.config.num_labels).to(pixels.dtype)
+                targets = self._targets(inputs).to(pixels.dtype)
                 pixels, inputs["targets"] = (pixels, targets) if self.mix is None else self.mix(pixels, targets)
         inputs["pixel_values"] = pixels.contiguous(memory_format=torch.channels_last)
         return inputs
+
+    def _targets(self, inputs: dict) -> torch.Tensor:
+        """(batch, labels): 1 for the labels that may be right."""
+        if self.coarse is not None:
+            return self.coarse.members(inputs["labels"], inputs["coarser_labels"])
+        return F.one_hot(inputs["labels"], self.model.config.num_labels)
 
     def compute_loss(self, model, inputs: dict, return_outputs: bool = False, num_items_in_batch=None):
         """The recipe's loss; plain cross-entropy in evaluation, so that validation losses stay comparable."""
@@ -134,7 +154,10 @@ class ImageTrainer(Trainer):
         return (loss, ImageClassifierOutput(logits=logits)) if return_outputs else loss
 
     def _training_loss(self, logits: torch.Tensor, inputs: dict) -> torch.Tensor:
-        loss = self.training_loss(logits, inputs["targets"])
+        targets = inputs["targets"] if self.coarse is None else likely_targets(logits, inputs["targets"])
+        loss = self.training_loss(logits, targets)
+        if self.word_head is not None:
+            loss = loss + self.recipe.word_weight * self.word_head.loss(inputs["rows"])
         if self.teacher is None:
             return loss
         with self.accelerator.autocast():

@@ -1,16 +1,14 @@
 """The functions for programs: /classify, /classify_batch and /find_products, whose names are stable."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from .. import limits
 from ..batches import Batch
 from ..images import ImageError
-from ..limits import RequestError
+from ..limits import BatchTime, RequestError
 from ..pages.safe_gradio import Files, SafeImage, show_user_errors
 from ..service import DIGITS, TOP_K, Service
 
@@ -21,18 +19,22 @@ def add_endpoints(service: Service) -> None:
     model = gr.Dropdown(service.names, value=service.default, visible=False, label="model")
     page_model = gr.Dropdown(service.names, value=service.page_model, visible=False, label="model")
     top_k = gr.Number(TOP_K, precision=0, visible=False, label="top_k")
+    title = gr.Textbox("", visible=False, label="title")
     answer, button = gr.JSON(visible=False, label="answer"), gr.Button(visible=False)
 
     @show_user_errors
-    def classify(image: Path | bytes | None, model: str, top_k: int) -> dict[str, Any]:
+    def classify(image: Path | bytes | None, model: str, top_k: int, title: str = "") -> dict[str, Any]:
         """The category of the product on an image, with its path, confidences and whether it is certain enough.
+
+        A model with attributes, such as colors, says them as `attributes`.
 
         Args:
             image: an image (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF), uploaded or as a data-URL
             model: the name of a model of this page
             top_k: how many of the most likely labels to list
+            title: the product's title, for a model that reads titles; it may then stand without an image
         """
-        return service.classify(required(image), model, top_k).to_dict()
+        return service.classify(image, model, top_k, title).to_dict()
 
     @show_user_errors
     def classify_batch(files: list[tuple[str, Path]], model: str, top_k: int) -> list[dict[str, Any]]:
@@ -44,14 +46,14 @@ def add_endpoints(service: Service) -> None:
             top_k: how many of the most likely labels to list
         """
         names: list[str] = []
-        end = time.monotonic() + limits.MAX_BATCH_SECONDS
+        batch_time = BatchTime()
 
         def sources() -> Iterator[Path | bytes | ImageError]:
-            for name, source in Batch(files).images(end):
+            for name, source in Batch(files).images(batch_time):
                 names.append(name)
                 yield source
 
-        predictions = list(service.classify_stream(sources(), model, top_k, end))
+        predictions = list(service.classify_stream(sources(), model, top_k, batch_time))
         return [
             {"file": name, **prediction.to_dict(DIGITS)} for name, prediction in zip(names, predictions, strict=True)
         ]
@@ -67,9 +69,10 @@ def add_endpoints(service: Service) -> None:
         """
         return service.find_products(required(image), model, top_k).to_dict()
 
-    functions = ((classify, image, model), (classify_batch, files, model), (find_products, image, page_model))
-    for function, source, name in functions:
-        button.click(function, [source, name, top_k], answer, api_name=function.__name__)
+    classify_inputs = [image, model, top_k, *([title] if any(map(service.reads_titles, service.names)) else [])]
+    button.click(classify, classify_inputs, answer, api_name="classify")
+    button.click(classify_batch, [files, model, top_k], answer, api_name="classify_batch")
+    button.click(find_products, [image, page_model, top_k], answer, api_name="find_products")
 
 
 def required(image: Path | bytes | None) -> Path | bytes:

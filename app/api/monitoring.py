@@ -65,7 +65,7 @@ class Metrics:
         self.images = Counter("snapshelf_images", "Classified images.", ("model", "status"), registry=registry)
         self.running = Gauge("snapshelf_running_requests", "Requests to the API now.", registry=registry)
         waiting = Gauge("snapshelf_queue_length", "Requests that wait for a place.", registry=registry)
-        waiting.set_function(lambda: service.limiter.waiting)
+        waiting.set_function(lambda: service.turns.waiting)
         recent = f"of the last {RECENT:,} images"
         self.shares = Gauge("snapshelf_share", f"Share {recent}.", ("model", "status"), registry=registry)
         self.unknown = Gauge(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 
 from .. import limits
-from ..limits import BusyError, RequestError
+from ..limits import BatchTime, BusyError, RequestError
 from ..service import TOP_K, Service
 from .problems import NoImageError, documented
 from .schemas import FileProblem, Prediction
@@ -53,15 +53,23 @@ def add_products(app: FastAPI, service: Service, form: dict[str, Any]) -> None:
         openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}},
     )
     def products(
-        files: Annotated[list[UploadFile], Depends(Uploads().receive)],
+        files: Annotated[list[UploadFile], Depends(Uploads(service.turns).receive)],
         model: Annotated[model_names, Query(description="a name from /v1/models")] = service.page_model,
         top_k: Annotated[int, Query(ge=1, le=limits.MAX_TOP_K, description="how many labels to list")] = TOP_K,
     ) -> ProductsAnswer:
         """A page without products has an empty list; the request fails only if no file can be read."""
         start = time.monotonic()
-        pages, problems = [], []
+        batch_time = BatchTime()
+        pages: list[Page] = []
+        problems: list[RequestError] = []
         for file in files:
-            page, problem = find(service, file, model, top_k, start + limits.MAX_BATCH_SECONDS)
+            try:
+                page, problem = find(service, file, model, top_k, batch_time)
+            except BusyError:
+                if not pages:
+                    raise
+                batch_time.give_way()
+                page, problem = find(service, file, model, top_k, batch_time)
             pages.append(page)
             problems += [problem] if problem else []
         if len(problems) == len(pages):
@@ -69,12 +77,14 @@ def add_products(app: FastAPI, service: Service, form: dict[str, Any]) -> None:
         return ProductsAnswer(model=model, milliseconds=round(1000 * (time.monotonic() - start), 1), results=pages)
 
 
-def find(service: Service, file: UploadFile, model: str, top_k: int, end: float) -> tuple[Page, RequestError | None]:
+def find(
+    service: Service, file: UploadFile, model: str, top_k: int, batch_time: BatchTime
+) -> tuple[Page, RequestError | None]:
     """One screenshot's row, and what is wrong with it. Raises BusyError."""
     name = file_name(file)
     try:
-        if time.monotonic() > end:
-            raise RequestError(limits.out_of_time())
+        if late := batch_time.over():
+            raise RequestError(late)
         answer = service.find_products(file.file.read(), model, top_k).to_dict()
     except BusyError:
         raise

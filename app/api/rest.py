@@ -16,37 +16,41 @@ from starlette.routing import Route
 
 from .. import limits
 from ..batches import Batch
+from ..classifier import Classifier, Product
 from ..guard.exposure import Exposure
 from ..guard.forms import FIELD
 from ..guard.prefix import PutPrefixOn
 from ..images import ImageError, ImageSource
-from ..service import DIGITS, TOP_K, Service, image_error
+from ..limits import BatchTime
+from ..service import DIGITS, TOP_K, Service, check_reads_titles, image_error
+from ..titles import TitledImage
 from .monitoring import CountRequests, Metrics
 from .problems import NoImageError, add_error_handlers, documented
 from .products import add_products
 from .schemas import Answer, FileProblem, Health, Model, Result
-from .uploads import Uploads, file_name
+from .titles import SCHEMA, check_titles, titled
+from .uploads import Uploads, expected_of, file_name
 
 VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
-FORM = {
-    "type": "object",
-    "required": [FIELD],
-    "properties": {
-        FIELD: {
-            "type": "array",
-            "items": {"type": "string", "format": "binary"},
-            "minItems": 1,
-            "description": f"at most {limits.MAX_BATCH_FILES} files of {limits.megabytes(limits.MAX_FILE_BYTES)}: "
-            "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC, or zips of them",
-        }
-    },
+FILES = {
+    FIELD: {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "minItems": 1,
+        "description": f"at most {limits.MAX_BATCH_FILES} files of {limits.megabytes(limits.MAX_FILE_BYTES)}: "
+        "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC, or zips of them",
+    }
 }
+FORM = {"type": "object", "required": [FIELD], "properties": FILES}
+
+
+TITLED_FORM = {"type": "object", "properties": {**FILES, **SCHEMA}}
 
 
 def create_api(service: Service, exposure: Exposure) -> FastAPI:
     """The ASGI application. Every model is loaded now, so that a broken one stops the start. Raises UserError."""
     for name in service.names:
-        service.classifier(name)
+        _ = service.classifier(name).titles
     app = FastAPIOffline(
         title="Snapshelf",
         description="Product photos into catalogue categories.",
@@ -71,31 +75,43 @@ def create_api(service: Service, exposure: Exposure) -> FastAPI:
 
 def add_classify(app: FastAPI, service: Service) -> None:
     model_names: Any = Literal[tuple(service.names)]  # known only at run time
+    form = TITLED_FORM if any(map(service.reads_titles, service.names)) else FORM
 
     @app.post(
         "/v1/classify",
         tags=["classify"],
         summary="Classify one image or many",
         responses=documented(400, 408, 413, 415, 422, 503),
-        openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}},
+        openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}},
+        response_model_exclude_unset=True,  # what only some models answer is not there for the others
     )
     def classify(
-        files: Annotated[list[UploadFile], Depends(Uploads().receive)],
+        request: Request,
+        files: Annotated[list[UploadFile], Depends(Uploads(service.turns, with_titles=True).receive)],
         model: Annotated[model_names, Query(description="a name from /v1/models")] = service.default,
         top_k: Annotated[int, Query(ge=1, le=limits.MAX_TOP_K, description="how many labels to list")] = TOP_K,
     ) -> Answer:
         """A zip is a row per image in it. An unreadable image among others is a row with the reason; the request
         fails only if none is readable."""
         start = time.perf_counter()
-        end = time.monotonic() + limits.MAX_BATCH_SECONDS
-        names, batch = [], Batch([(file_name(file), file.file) for file in files])
+        batch_time = BatchTime()
+        titles: list[str | None] = request.state.titles
+        check_reads_titles(service.classifier(model), titles)
+        names = ["" for _ in titles] if not files else []
 
-        def sources() -> Iterator[ImageSource | ImageError]:
-            for name, source in batch.images(end):
+        def images() -> Iterator[tuple[str, ImageSource | ImageError]]:
+            """When it is this request's turn: to read the lists of zips is work, too."""
+            batch = Batch([(file_name(file), file.file) for file in files])
+            check_titles(titles, batch.count)
+            for name, source in batch.images(batch_time):
                 names.append(name)
-                yield source
+                yield name, source
 
-        predictions = list(service.classify_stream(sources(), model, top_k, end))
+        def sources() -> Iterator[Product]:
+            check_titles(titles, 0)
+            yield from titled(images(), titles) if files else (TitledImage(None, title) for title in titles)
+
+        predictions = list(service.classify_stream(sources(), model, top_k, batch_time, expected_of(files)))
         seconds = time.perf_counter() - start
         results = [
             Result(file=name, **prediction.to_dict(DIGITS)) for name, prediction in zip(names, predictions, strict=True)
@@ -122,7 +138,13 @@ def describe(service: Service, name: str) -> Model:
         image_size=classifier.image_size,
         precision=classifier.precision,
         calibrated=classifier.calibration is not None,
+        attributes=labels_of_attributes(classifier),
+        reads_titles=classifier.titles is not None,
     )
+
+
+def labels_of_attributes(classifier: Classifier) -> dict[str, list[str]]:
+    return {name: head.labels for name, head in classifier.attributes.heads.items()} if classifier.attributes else {}
 
 
 def add_health(app: FastAPI, service: Service) -> None:

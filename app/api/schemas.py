@@ -1,13 +1,24 @@
 """What the REST API answers, as /docs and openapi.json describe it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
+
+
+def is_empty(value: Any) -> bool:
+    """Models without attributes answer as if there were none anywhere."""
+    return not value
 
 
 class Score(BaseModel):
     label: str
     confidence: float = Field(ge=0, le=1)
+
+
+class Attribute(Score):
+    """Such as the color of a product."""
+
+    status: Literal["ok", "review", "unknown"] = Field(description="ok: certain enough to publish")
 
 
 class Prediction(BaseModel):
@@ -26,6 +37,12 @@ class Prediction(BaseModel):
     prediction_set: list[str] = Field(description="contains the true label with the calibrated coverage, if calibrated")
     unknown_score: float | None = Field(description="the higher, the less the image looks like a known product")
     error: str | None = None
+    answered_from: Literal["image", "title", "both"] | None = Field(
+        default=None, description="only for products with titles; with title, `error` says why the image was not used"
+    )
+    attributes: dict[str, Attribute] = Field(
+        default={}, exclude_if=is_empty, description="by name; only for a model with attributes"
+    )
 
 
 class Result(Prediction):
@@ -48,6 +65,10 @@ class Model(BaseModel):
     image_size: tuple[int, int] = Field(description="height and width that the model reads, in pixels")
     precision: str
     calibrated: bool = Field(description="whether it can answer ok and unknown")
+    attributes: dict[str, list[str]] = Field(
+        default={}, exclude_if=is_empty, description="the labels of each attribute, for a model with attributes"
+    )
+    reads_titles: bool = Field(description="whether the products' titles may stand beside their images")
 
 
 class Health(BaseModel):

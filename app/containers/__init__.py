@@ -20,7 +20,7 @@ STARTS |= dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "tiff")
 
 
 def read_container(data: bytes) -> Container:
-    """Raises ImageError for what is no image of ALL_FORMATS, is damaged, or exceeds a limit."""
+    """Raises ImageError for what is not an image of ALL_FORMATS, is damaged, or exceeds a limit."""
     name = _reader(data[:HEAD_BYTES])
     if name is None:
         raise ImageError(f"not an image file ({', '.join(ALL_FORMATS)})", "not_an_image")

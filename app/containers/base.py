@@ -9,6 +9,7 @@ from typing import Literal
 from ..errors import UserError
 
 MAX_PIXELS = 8192 * 6144  # a 50-megapixel phone camera
+MAX_SIDE = 65_535  # what a JPEG can have; each row and each column costs memory of its own
 MAX_BYTES = 256 * 1024 * 1024
 MAX_PIECES = 300_000  # segments, chunks, blocks or boxes of a file; walking through them takes half a second
 MAX_PROFILE_BYTES = 4 * 2**20  # those of printers have 3 MB; what claims more is left aside
@@ -35,8 +36,8 @@ class Container:
     """A file reduced to what its pixels need.
 
     data: what the decoder gets. orientation: as in EXIF, 1 where the decoder sees to it. bits: significant bits of
-    each sample, 0 if the file does not say. profile: an ICC profile. ends: False where only the end marker is missing.
-    layers: of a JPEG.
+    each sample, 0 if the file does not say. profile: an ICC profile. ends: whether the file goes on to its own end, as
+    far as its structure tells; where it does not, the pixels may still all be there. layers: of a JPEG.
     """
 
     format: str
@@ -66,9 +67,11 @@ def too_large(reason: str) -> ImageError:
 
 
 def check_pixels(width: int, height: int, limit: int = MAX_PIXELS, what: str = "") -> None:
-    """Raises ImageError for a size without pixels and for one over the limit."""
+    """Raises ImageError for a size without pixels and for one over the limits."""
     if width < 1 or height < 1:
         raise damaged(f"{width}x{height} pixels")
+    if max(width, height) > MAX_SIDE:
+        raise too_large(f"a side of more than {MAX_SIDE:,} pixels")
     if width * height > limit:
         what = f" for {what}" if what else ""
         raise too_large(f"more than {limit / 1e6:.0f} megapixels{what}")

@@ -29,4 +29,7 @@ def read_bmp(data: bytes) -> Container:
         check_pixels(width, abs(height), MAX_RUN_LENGTH_PIXELS, "a run-length coded BMP")
         if len(data) > MAX_RUN_LENGTH_BYTES or width > MAX_RUN_LENGTH_WIDTH:
             raise too_large("a run-length coded BMP of more than 4 MiB or 32,767 pixels in a row")
-    return Container("BMP", data, width, abs(height))
+    bits = struct.unpack_from("<H", data, 28)[0]
+    pixels = 0 if compression in (RLE8, RLE4) else (width * bits + 31) // 32 * 4 * abs(height)
+    size = max(struct.unpack_from("<I", data, 10)[0] + pixels, struct.unpack_from("<I", data, 2)[0])
+    return Container("BMP", data, width, abs(height), ends=size <= len(data))

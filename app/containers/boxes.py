@@ -60,7 +60,7 @@ def read_boxes(data: bytes) -> Container:
     sizes = [_declared(data, boxes, item) for item in (primary, *items.values())]
     width, height = next((size for size in sizes if size), (0, 0))
     check_pixels(width, height)
-    return Container(name, _renamed(data, boxes, items, name), width, height)
+    return Container(name, _renamed(data, boxes, items, name), width, height, ends=not _is_cut(data))
 
 
 def _is_cut(data: bytes) -> bool:

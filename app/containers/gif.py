@@ -40,7 +40,7 @@ def _frame(data: bytes, head: bytes, control: bytes, start: int, canvas: tuple[i
     check_pixels(max(canvas[0], left + width), max(canvas[1], top + height))
     stop, _ = _sub_blocks(data, start + 10 + _table(data[start + 9]) + 1, MAX_SUB_BLOCKS)
     frame = data[start:stop]
-    return Container("GIF", head + control + frame + TRAILER, *canvas)
+    return Container("GIF", head + control + frame + TRAILER, *canvas, ends=stop <= len(data))
 
 
 def _table(flags: int) -> int:
@@ -49,7 +49,7 @@ def _table(flags: int) -> int:
 
 
 def _sub_blocks(data: bytes, place: int, limit: int) -> tuple[int, int]:
-    """Where the sub-blocks that start here end, and how many they are."""
+    """Where the sub-blocks that start here end, behind the file if it ends earlier, and how many they are."""
     size, count = len(data), 0
     while place < size:
         length = data[place]
@@ -59,4 +59,4 @@ def _sub_blocks(data: bytes, place: int, limit: int) -> tuple[int, int]:
         count += 1
         if count > limit:
             check_pieces(count, "sub-blocks", limit)
-    return size, count
+    return size + 1, count

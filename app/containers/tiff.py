@@ -97,7 +97,8 @@ def read_tiff(data: bytes) -> Container:
     width, height = (height, width) if values.get(ORIENTATION, [1])[:1] > [4] else (width, height)
     profile = sane_profile(_content(data, entries.get(PROFILE), MAX_PROFILE_BYTES))
     bits = bits if 8 < bits < 16 else 0
-    return Container("TIFF", _rewritten(data, layout, entries), width, height, turned, profile, bits)
+    ends = _ends(data, layout, entries)
+    return Container("TIFF", _rewritten(data, layout, entries), width, height, turned, profile, bits, ends)
 
 
 def _layout(data: bytes) -> Layout:
@@ -157,6 +158,15 @@ def _check_work(values: dict[int, list[int]], entries: dict[int, Entry], width: 
             raise too_large(f"tiles of {across}x{down} pixels in an image of {width}x{height}")
         check_pixels(across, down)
     check_pieces(max(entries[tag].number for tag in PLACES if tag in entries) if entries else 0, "strips", MAX_STRIPS)
+
+
+def _ends(data: bytes, layout: Layout, entries: dict[int, Entry]) -> bool:
+    """Whether the file has all strips or tiles."""
+    for offsets, sizes in ((STRIP_OFFSETS, STRIP_SIZES), (TILE_OFFSETS, TILE_SIZES)):
+        if offsets in entries and sizes in entries:
+            parts = zip(_values(data, layout, entries[offsets]), _values(data, layout, entries[sizes]), strict=False)
+            return all(offset + size <= len(data) for offset, size in parts)
+    return True
 
 
 def _rewritten(data: bytes, layout: Layout, entries: dict[int, Entry]) -> bytes:

@@ -41,6 +41,7 @@ def read_webp(data: bytes) -> Container:
         height,
         orientation=orientation_of(exif, xmp),
         profile=sane_profile(_content(data, chunks, b"ICCP", MAX_PROFILE_BYTES)),
+        ends=len(data) >= 8 + int.from_bytes(data[4:8], "little"),
     )
 
 

@@ -12,22 +12,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import limits
 from ..limits import BusyError, RequestError, TooLargeError
+from .addresses import GRADIO, NoSuchAddressError, check_address, check_host, without_odd_range
 from .budget import Budget, Share, client_of
 from .forms import WrongTypeError, arriving, check_charset
 from .json_shape import check_depth, check_items, count_items
 from .pace import MalformedError, SlowBody, TooSlowError
 
 FORMS = ("/v1/classify", "/v1/products", "/gradio_api/upload")
-GRADIO = "/gradio_api/"
-# The routes of Gradio that the page and its clients post to; the others serve components that the page does not have.
-GRADIO_POSTS = ("queue/join", "call/", "cancel", "reset", "upload", "mcp", "run/", "api/")
 MAX_QUERY_BYTES = 2**13
 METHODS_WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
 MAX_SECONDS = 60  # until a body is complete
-
-
-class NoSuchAddressError(RequestError):
-    """A route that this server does not have."""
 
 
 # The first class that fits decides.
@@ -60,6 +54,7 @@ class LimitBodies:
         except RequestError as error:
             await refusal(error)(scope, receive, send)
             return
+        scope = without_odd_range(scope)
         if not has_body(scope, headers) or (scope["method"] == "POST" and scope["path"].endswith(FORMS)):
             await self.app(scope, receive, send)
             return
@@ -90,10 +85,9 @@ def check_head(scope: Scope, headers: Headers) -> None:
         raise TooLargeError(
             f"This address is too long; at most {MAX_QUERY_BYTES:,} bytes may follow its question mark."
         )
+    check_host(headers.raw)
     check_charset(headers.get("content-type", ""))
-    _, found, name = scope["path"].partition(GRADIO)
-    if found and scope["method"] in METHODS_WITH_BODY and not name.startswith(GRADIO_POSTS):
-        raise NoSuchAddressError("There is no such address.")
+    check_address(scope)
 
 
 def has_body(scope: Scope, headers: Headers) -> bool:
@@ -111,16 +105,15 @@ def most_bytes(scope: Scope) -> int:
 async def read_body(headers: Headers, body: SlowBody, share: Share, most: int) -> bytes:
     """Raises RequestError, at once where the request states a size over the limit."""
     announced = headers.get("content-length", "")
-    too_large = TooLargeError(f"At most {limits.megabytes(most)} are allowed in this request.")
     if announced.isdecimal() and int(announced[:20]) > most:
-        raise too_large
+        raise too_large(most)
     whole, items = bytearray(), 0
     try:
         async with asyncio.timeout(MAX_SECONDS):
             with arriving.joined(body, limits.MAX_RECEIVING):
                 while chunk := await body.chunk():
                     if body.received > most:
-                        raise too_large
+                        raise too_large(most)
                     items += count_items(chunk)
                     check_items(items)
                     share.take(len(chunk))
@@ -129,6 +122,11 @@ async def read_body(headers: Headers, body: SlowBody, share: Share, most: int) -
         raise TooSlowError from None
     check_depth(whole)
     return bytes(whole)
+
+
+def too_large(most: int) -> TooLargeError:
+    """Made where it is raised: one in a variable would keep its frame, and with it the body, until a collection."""
+    return TooLargeError(f"At most {limits.megabytes(most)} are allowed in this request.")
 
 
 def refusal(error: RequestError) -> JSONResponse:

@@ -11,10 +11,12 @@ from typing import Any
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .. import limits
+from .addresses import is_stream
 from .budget import network
 from .exposure import Exposure
 
 MAX_HEAD_BYTES = 2**16
+MAX_PIPELINED = 2  # requests that a connection sends before it has its answers; browsers and proxies send none
 READ_SECONDS = 60  # for which an answer may wait until its client reads on
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -24,11 +26,13 @@ TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\
 
 
 class Connections:
-    """Those of one server. silent: the ones that have not sent the head of a request, the oldest first."""
+    """Those of one server. silent: the ones that have not sent the head of a request, the oldest first; streams: the
+    ones that only tell that a page is still open."""
 
     def __init__(self, exposure: Exposure) -> None:
         self.exposure = exposure
         self.silent: dict[PatientProtocol, None] = {}
+        self.streams: dict[PatientProtocol, None] = {}
         self.per_client: Counter[str] = Counter()
 
     def protocol(self, *arguments: Any, **options: Any) -> "PatientProtocol":
@@ -36,14 +40,14 @@ class Connections:
         return PatientProtocol(self, *arguments, **options)
 
     def has_room(self, client: str) -> bool:
-        """Closes a silent connection where there are too many, of this client if it has more than its share."""
+        """Closes one where there are too many, of this client if it has more than its share."""
         most = limits.MAX_CONNECTIONS
         if self.per_client[client] >= limits.CLIENT_SHARE * most and not self.exposure.trusts(client):
-            return self._close_silent(client)
-        return self.per_client.total() < most or self._close_silent(None)
+            return self._close_one(client)
+        return self.per_client.total() < most or self._close_one(None)
 
-    def _close_silent(self, client: str | None) -> bool:
-        for protocol in self.silent:
+    def _close_one(self, client: str | None) -> bool:
+        for protocol in (*self.silent, *self.streams):
             if client in (None, protocol.peer):
                 protocol.abort()
                 return True
@@ -79,6 +83,7 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         if not self.counted:
             return
         self.counted = False
+        self.everyone.streams.pop(self, None)
         self.everyone.per_client[self.peer] -= 1
         if not self.everyone.per_client[self.peer]:
             del self.everyone.per_client[self.peer]
@@ -93,6 +98,8 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         super().data_received(data)
         if self.cycle is not before or (self.cycle is not None and not self.cycle.response_complete):
             self._head_has_come()
+            if self.cycle is not before and self.cycle is not None and is_stream(self.cycle.scope):
+                self.everyone.streams.setdefault(self)
             return
         if not self._in_body():  # the rest of a body whose request is refused is not kept
             self.head_bytes += len(data)
@@ -106,6 +113,8 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         return self.in_body if parser is None else str(parser.their_state) == "SEND_BODY"
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise OverflowError  # the parser stops, and uvicorn answers 400
         super().on_headers_complete()
         self.in_body = True
 
@@ -127,6 +136,7 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self.everyone.streams.pop(self, None)
         if self.cycle is None or self.cycle.response_complete:
             self.everyone.silent.setdefault(self)  # it may give way; uvicorn's own timer closes it otherwise
 
@@ -144,4 +154,5 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def abort(self) -> None:
         self._head_has_come()
+        self.everyone.streams.pop(self, None)
         self.transport.abort()

@@ -164,14 +164,17 @@ async def limited_stream(request: Request, body: SlowBody, share: Share) -> Asyn
     """The body, up to the limit. Raises TooLargeError, at once where the request states its size."""
     most = limits.MAX_BATCH_BYTES + MAX_PART_OVERHEAD * limits.MAX_BATCH_FILES
     announced = request.headers.get("content-length", "")
-    too_large = TooLargeError(f"At most {limits.megabytes(limits.MAX_BATCH_BYTES)} are allowed in one request.")
     if announced.isdecimal() and int(announced[:20]) > most:
-        raise too_large
+        raise too_large()
     while chunk := await body.chunk():
         if body.received > most:
-            raise too_large
+            raise too_large()
         share.take(len(chunk))
         yield chunk
+
+
+def too_large() -> TooLargeError:
+    return TooLargeError(f"At most {limits.megabytes(limits.MAX_BATCH_BYTES)} are allowed in one request.")
 
 
 def check_charset(content_type: str) -> None:

@@ -10,6 +10,7 @@ import logging
 import logging.config
 import re
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from typing import IO, Any
 FORMATS = ("text", "json")
 MAX_MESSAGE = 500
 MAX_REASON = 200
+BURST, LINES_PER_SECOND = 200, 2
+REQUESTS = "snapshelf.requests"  # the logger of one line per request
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 ECHOES_INPUT = ("ValidationError", "DecodeError", "EncodeError")  # ends of the names of such errors
 
@@ -66,6 +69,32 @@ class OneLine(logging.Formatter):
         return json.dumps({**content, **getattr(record, "fields", {})}, ensure_ascii=False)
 
 
+class FewLines(logging.Filter):
+    """Lets a burst of lines through, then so many per second, and says how many it left out: whoever sends thousands
+    of wrong requests must not fill the disk. Lines about requests, which only JSON logs have, are not counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.left_out, self.since = float(BURST), 0, time.monotonic()
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == REQUESTS:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            self.left = min(BURST, self.left + LINES_PER_SECOND * (now - self.since))
+            self.since = now
+            if self.left < 1:
+                self.left_out += 1
+                return False
+            self.left -= 1
+            if self.left_out:
+                record.msg, record.args = f"{record.getMessage()} ({self.left_out:,} lines left out before it)", None
+                self.left_out = 0
+        return True
+
+
 class LoggedStream(io.TextIOBase):
     """In the place of standard output and error: what a library prints becomes lines of the log."""
 
@@ -91,12 +120,20 @@ def configuration(kind: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": OneLine, "kind": kind}},
-        "handlers": {"error": {"class": "logging.StreamHandler", "formatter": "line", "stream": sys.__stderr__}},
+        "filters": {"few": {"()": FewLines}},
+        "handlers": {
+            "error": {
+                "class": "logging.StreamHandler",
+                "formatter": "line",
+                "filters": ["few"],
+                "stream": sys.__stderr__,
+            }
+        },
         "root": {"handlers": ["error"], "level": "WARNING"},
         "loggers": {
-            "uvicorn": {"level": "INFO"},
+            "uvicorn": {"level": "INFO", "propagate": True},  # its own configuration would keep its lines from ours
             "snapshelf": {"level": "INFO"},
-            "snapshelf.requests": {"level": "INFO" if kind == "json" else "WARNING"},
+            REQUESTS: {"level": "INFO" if kind == "json" else "WARNING"},
         },
     }
 

@@ -3,7 +3,6 @@
 import base64
 import csv
 import io
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from markupsafe import Markup
 from .. import limits
 from ..batches import Batch
 from ..images import ImageError
-from ..limits import RequestError
-from ..prediction import CSV_COLUMNS, Prediction
+from ..limits import BatchTime, RequestError
+from ..prediction import CSV_COLUMNS, Prediction, attribute_columns
 from ..service import DIGITS, Service
 from . import cards
 from .rendering import count, render
@@ -64,19 +63,19 @@ def classified(
     on_prediction: OnPrediction | None = None,
 ) -> list[cards.Row]:
     """One row per image. Raises RequestError."""
-    end = time.monotonic() + limits.MAX_BATCH_SECONDS
+    batch_time = BatchTime()
     waiting: list[tuple[str, Source]] = []
 
     def sources() -> Iterator[Source]:
-        for image in batch.images(end):
+        for image in batch.images(batch_time):
             waiting.append(image)
             yield image[1]
 
     rows: list[cards.Row] = []
-    for prediction in service.classify_stream(sources(), model, end=end):
+    for prediction in service.classify_stream(sources(), model, batch_time=batch_time):
         name, source = waiting[len(rows)]
         waiting[len(rows)] = ("", b"")  # the images of a zip would stay in memory
-        shown = prediction.status != "error" and time.monotonic() < end
+        shown = prediction.status != "error" and not batch_time.over()
         rows.append(cards.Row(name, cards.thumbnail(source, service.decode) if shown else "", prediction))
         if on_prediction:
             on_prediction(name, source, prediction)
@@ -92,7 +91,9 @@ def summary(rows: Sequence[cards.Row]) -> Markup:
 
 def csv_text(rows: Sequence[cards.Row]) -> str:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, ("file", *CSV_COLUMNS), lineterminator="\n")
+    attributes = next((row.prediction.attributes for row in rows if row.prediction.attributes), {})
+    columns = ("file", *CSV_COLUMNS, *attribute_columns(attributes))
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         cells = {"file": row.name, **row.prediction.to_csv_row(DIGITS)}

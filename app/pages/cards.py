@@ -9,7 +9,9 @@ from PIL import Image
 from ..classifier import Classifier
 from ..images import ImageError, ImageSource, load_image
 from ..prediction import Prediction
-from ..service import Answer, Decode, Products
+from ..screenshots import Decode
+from ..service import Answer, Products
+from ..titles import BOTH
 from .rendering import count, data_url, render
 
 THUMBNAIL = 96  # pixels, shown at half the size: phones have two or three pixels per CSS pixel
@@ -40,6 +42,8 @@ def verdict_reason(prediction: Prediction, classifier: Classifier) -> str:
         return f"Certain enough for the catalogue. Answers this certain are right {precision} times in 100."
     if prediction.status == "review" and prediction.published_path:
         return f"It's {lowered(prediction.published_path[-1])}: {question(prediction, classifier)}"
+    if prediction.status == "review" and prediction.answered_from == BOTH:
+        return "Image and title do not say the same with enough certainty. Please pick the category."
     if prediction.status == "review":
         return "Not certain enough to publish. Please pick the category."
     return "It does not look like anything that this model has learned."

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from ..limits import RequestError
 from ..service import Service
+from ..title_text import MAX_RAW
 from . import cards
 from .safe_gradio import SafeImage, show_user_errors
 
@@ -28,6 +29,13 @@ def add_classify(service: Service, examples: Sequence[Path]) -> None:
                 buttons=[],
                 elem_id="classify-image",
             )
+            title = gr.Textbox(
+                label="Title (optional)",
+                placeholder="Puma Men Blue Striped Polo T-shirt",
+                max_length=MAX_RAW,
+                visible=any(map(service.reads_titles, service.names)),
+                elem_id="classify-title",
+            )
             model, other = model_choice(service)
             if examples:
                 gr.Examples(
@@ -43,12 +51,13 @@ def add_classify(service: Service, examples: Sequence[Path]) -> None:
             heat = gr.HTML(visible=False, elem_id="classify-heat")
 
     @show_user_errors
-    def classify(image: Path | bytes | None, model: str, other: str) -> tuple[str, gr.Button, gr.HTML]:
+    def classify(image: Path | bytes | None, model: str, other: str, title: str) -> tuple[str, gr.Button, gr.HTML]:
         """The answer, the button for its heat map, and no heat map yet."""
-        if image is None:
+        if image is None and not title.strip():
             return EMPTY, gr.Button(visible=False), gr.HTML("", visible=False)
         try:
-            return answer_cards(service, image, model, other), gr.Button(visible=True), gr.HTML("", visible=False)
+            answers = answer_cards(service, image, model, other, title)
+            return answers, gr.Button(visible=image is not None), gr.HTML("", visible=False)
         except RequestError as error:
             card = cards.message("error", "This did not work", str(error))
             return card, gr.Button(visible=False), gr.HTML("", visible=False)
@@ -65,9 +74,9 @@ def add_classify(service: Service, examples: Sequence[Path]) -> None:
 
     inputs = [image, model, other]
     gr.on(
-        [image.change, model.change, other.change],
+        [image.change, model.change, other.change, title.submit, title.blur],
         classify,
-        inputs,
+        [*inputs, title],
         [answer, show, heat],
         show_progress="minimal",
         show_progress_on=[answer],
@@ -92,10 +101,10 @@ def chosen(model: str, other: str) -> list[str]:
     return [model] if not other or other == model else [model, other]
 
 
-def answer_cards(service: Service, image: Path | bytes, model: str, other: str) -> str:
-    """The card of each chosen model. Raises RequestError."""
+def answer_cards(service: Service, image: Path | bytes | None, model: str, other: str, title: str = "") -> str:
+    """The card of each chosen model; one that does not read titles is given the image alone. Raises RequestError."""
     names = chosen(model, other)
-    answers = [service.classify(image, name) for name in names]
+    answers = [service.classify(image, name, title=title if service.reads_titles(name) else None) for name in names]
     return cards.side_by_side(
         [cards.answer_card(answer, service.classifier(answer.model), with_name=len(names) > 1) for answer in answers]
     )

@@ -17,7 +17,7 @@ from . import cards
 from .rendering import render
 
 APP = Path(__file__).resolve().parents[1]
-CSV_FILE = "leaderboard.csv"
+CSV_FILE, ATTRIBUTES_CSV = "leaderboard.csv", "leaderboard_attributes.csv"
 # In results/, with their captions: the figures of the model that the page answers with.
 FIGURES = {
     "runs/{model}/reliability.png": "How often answers of {model} are right, by their confidence (test split)",
@@ -58,8 +58,10 @@ def add_leaderboard(service: Service, tab: gr.Tab) -> None:
         gr.HTML(NO_RESULTS)
         return
     gr.Markdown(EXPLANATION)
-    for (dataset, split), group in groupby(rows, key=lambda row: (row["dataset"], row["split"])):
-        gr.HTML(leaderboard_section(dataset, split, list(group)))
+    for (dataset, split, with_titles), group in groupby(rows, key=scored_on):
+        gr.HTML(leaderboard_section(dataset, f"{split}, images with titles" if with_titles else split, list(group)))
+    if attributes := read_csv(results_folder() / ATTRIBUTES_CSV):
+        gr.HTML(render("attribute_scores", rows=[attribute_row(row) for row in attributes]))
     figures = gr.HTML()
     tab.select(lambda: figures_section(service.default), None, figures, api_visibility="private")
 
@@ -82,11 +84,21 @@ def figures_section(model: str) -> Markup:
 
 def read_leaderboard(path: Path) -> list[ScoreRow]:
     """The test splits first, as they say most; within a split in the file's order, best accuracy first."""
+    rows = read_csv(path)
+    return sorted(rows, key=lambda row: (row["split"] != "test", *scored_on(row)))
+
+
+def read_csv(path: Path) -> list[ScoreRow]:
+    """Empty where there is no such file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return sorted(rows, key=lambda row: (row["split"] != "test", row["dataset"], row["split"]))
+        return list(csv.DictReader(file))
+
+
+def scored_on(row: ScoreRow) -> tuple[str, str, bool]:
+    """What makes two rows comparable: dataset, split, and whether the titles were read too."""
+    return row["dataset"], row["split"], bool(row.get("title_column"))
 
 
 def leaderboard_section(dataset: str, split: str, rows: Sequence[ScoreRow]) -> Markup:
@@ -111,6 +123,11 @@ def table_row(row: ScoreRow, shown: Iterable[str]) -> dict[str, Any]:
         "size": f"{float(row['megabytes']):.1f} MB" if row.get("megabytes") else NOT_MEASURED,
         "speed": f"{float(row['images_per_second']):.0f}" if row.get("images_per_second") else NOT_MEASURED,
     }
+
+
+def attribute_row(row: ScoreRow) -> dict[str, Any]:
+    scores = [[f"{100 * float(row[f'{score}{end}']):.1f}" for end in ENDS] for score in DRAWN]
+    return {**row, "scores": scores}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import base64
 import binascii
 import functools
 import html
+import io
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from gradio.utils import get_upload_folder
 
 from .. import limits
 from ..limits import BusyError, RequestError, TooLargeError, UnreadableError
-from .safe_routes import BoundedAnswers, replace_routes
+from .safe_routes import BoundedAnswers, replace_routes, store
 
 CACHE_SECONDS = (600, 3600)  # every ten minutes, uploads older than an hour are deleted
 MAX_QUEUE = 64
@@ -51,10 +52,33 @@ class SafeBlocks(gr.Blocks):
     ) -> list[Any]:
         """Raises gr.Error if the inputs name a file that was not uploaded."""
         folder = Path(get_upload_folder()).resolve()
+        inputs = [
+            [_stored(item, folder) if isinstance(item, str) else item for item in value]
+            if isinstance(component, Files) and isinstance(value, list)
+            else value
+            for component, value in zip(block_fn.inputs, inputs, strict=False)
+        ] + list(inputs[len(block_fn.inputs) :])
         for path in _named_files(inputs):
             if not (isinstance(path, str) and _lies_in(path, folder)):
                 raise gr.Error(ONLY_UPLOADS, print_exception=False)
+        missing = block_fn.inputs[len(inputs) :]
+        if all(isinstance(component, gr.Textbox) for component in missing):  # callers from before there were titles
+            inputs = [*inputs, *("" for _ in missing)]
         return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+
+
+def _stored(text: str, folder: Path) -> dict[str, Any]:
+    """A data-URL of an assistant's list as an uploaded file: Gradio does that for single images only.
+
+    Raises gr.Error for any other text.
+    """
+    if not text.startswith("data:"):
+        raise gr.Error(ONLY_UPLOADS, print_exception=False)
+    try:
+        path = store.save(io.BytesIO(_data_url_bytes(text)), "image", folder, "assistants")
+    except RequestError as error:
+        raise as_gradio_error(error) from None
+    return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
 
 
 def _named_files(data: Any) -> Iterator[Any]:
@@ -105,6 +129,15 @@ class Files(gr.File):
     """A file component that passes on the uploads unopened: a list of (the user's own name, path)."""
 
     is_template = True
+
+    def api_info(self) -> dict[str, Any]:
+        """With the description of one file in its place: Gradio's MCP server does not look it up."""
+        info = super().api_info()
+        definitions = info.pop("$defs", {})
+        if file := definitions.get("FileData"):
+            meta = definitions["FileDataMeta"]
+            info["items"] = {**file, "properties": {**file["properties"], "meta": meta}}
+        return info
 
     def preprocess(self, payload: Any) -> list[tuple[str, Path]]:  # type: ignore[override]
         if payload is None:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from .. import limits
+from ..guard import addresses
 from ..guard.bodies import STATUSES
 from ..guard.budget import Budget, client_of
 from ..guard.forms import FIELD, read_form
@@ -90,6 +91,7 @@ class BoundedAnswers:
         self.sessions: dict[str, float] = {}
         self.sweeping = False
         self._push, self._send = queue.push, queue.send_message
+        addresses.queues.add(self)
         queue.ANALYTICS_MAX_EVENTS = MAX_ANALYTICS
         queue.push = self.push  # type: ignore[method-assign]
         queue.send_message = self.send  # type: ignore[method-assign, assignment]
@@ -127,6 +129,13 @@ class BoundedAnswers:
             self.drop_excess()
             if event.session_hash == event._id:  # a call without a session, whose state nobody can use again
                 self.drop_state(event.session_hash)
+
+    def knows(self, name: str) -> bool:
+        """Whether answers wait, or will, under this session or event."""
+        queue = self.queue
+        if name in queue.pending_messages_per_session or name in queue.event_ids_to_events:
+            return True
+        return any(name in events for events in queue.pending_event_ids_session.values())
 
     def drop_state(self, session: str) -> None:
         """Gradio keeps a copy of the page's configuration for each of 10,000 sessions."""

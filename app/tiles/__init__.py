@@ -23,7 +23,7 @@ __all__ = ["MIN_VISIBLE", "Page", "Tile", "cut", "find_products"]
 
 MIN_VISIBLE = 0.6  # of a tile that the edge of the page cuts off
 MIN_SIDE = 48  # pixels of a page: less is a line or a thumbnail
-SURE = 0.95  # share of the text on a tile that is no product: many products have text on them
+SURE = 0.95  # share of the text on a tile that is not a product: many products have text on them
 
 
 def find_products(page: Image.Image, min_visible: float = MIN_VISIBLE) -> Page:

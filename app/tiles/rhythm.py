@@ -11,7 +11,7 @@ from .sheet import FAINT, MIN_ASPECT, MIN_GAP, STRIP_WIDTH, Column, Sheet, Span,
 # Lengths as shares of a column's width
 PITCH_TOLERANCE = 0.05
 SNAP = 0.04  # how far a deduced edge may move to a visible one
-MAX_PITCH = 4  # more text than this between two images is no rhythm
+MAX_PITCH = 4  # more text than this between two images is not a rhythm
 
 TEXT_MATCH = 0.5  # correlation of a region with the page's title, price and buttons
 

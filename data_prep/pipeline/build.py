@@ -40,7 +40,8 @@ def write_dataset(rows: Iterable[Row], source: Source, options: Options) -> Repo
     with new_folder(options.output, resumable=True) as folder, closing(FactsCache(folder.parent / FACTS_NAME)) as cache:
         prepared = find_groups(rows, source, options.num_proc, cache)
         leaks = assign_splits(prepared, source, options.seed)
-        names = {column: sorted({row.labels[column] for row in prepared.rows}) for column in source.label_columns}
+        labels = {column: {row.labels[column] for row in prepared.rows} for column in source.label_columns}
+        names = {column: sorted(values - {""}) for column, values in labels.items()}
         outcome = apply_corrections(prepared, corrections, names, options.correct_test)
         report = make_report(prepared, source, options, leaks, outcome)
         write_images(folder, prepared, source, names, report.fingerprint)
@@ -76,8 +77,10 @@ def row_problem(row: Row, source: Source, seen: set[str]) -> str:
     if row.split and row.split not in splits.SPLITS:
         return f"unknown split: {row.split!r}, allowed: {', '.join(splits.SPLITS)}"
     for column in source.label_columns:
-        problem = label_problem(row.labels.get(column, ""))
-        if problem:
+        label = row.labels.get(column, "")
+        if source.taxonomy is not None and not label:
+            continue
+        if problem := label_problem(label):
             return f"{problem} in column {column}"
     return ""
 
@@ -142,6 +145,28 @@ def name_groups(numbers: np.ndarray, rows: Sequence[Row]) -> list[str]:
 
 def assign_splits(prepared: Prepared, source: Source, seed: int) -> int:
     """Fill `prepared.splits`; returns the number of leaks between given splits (left out when `drop_leaks`)."""
+    leaks = draw_splits(prepared, source, seed)
+    if source.taxonomy is not None:
+        keep_coarse_in_train(prepared, source.stratify_by)
+    return leaks
+
+
+def keep_coarse_in_train(prepared: Prepared, column: str) -> None:
+    """Images without a label in this column cannot be scored: they train, unless a duplicate of theirs is held out."""
+    held_out = set()
+    for row, group, split in zip(prepared.rows, prepared.groups, prepared.splits, strict=True):
+        if row.labels[column] and split != "train":
+            held_out.add(group)
+    leaking = {}
+    for index, (row, group) in enumerate(zip(prepared.rows, prepared.groups, strict=True)):
+        if not row.labels[column]:
+            prepared.splits[index] = "train"
+            if group in held_out:
+                leaking[index] = "coarse label: a duplicate with a finer one is in validation or test"
+    prepared.leave_out(leaking)
+
+
+def draw_splits(prepared: Prepared, source: Source, seed: int) -> int:
     classes = [row.labels[source.stratify_by] for row in prepared.rows]
     given = [row.split for row in prepared.rows]
     if not any(given):

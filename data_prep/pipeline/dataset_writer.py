@@ -16,6 +16,7 @@ from data_prep.pipeline.tables import write_table
 
 REJECTED_NAME = "rejected.csv"
 LEAKS_NAME = "leaks.csv"
+NO_LABEL = -1  # of a column of classes, as `datasets` writes it
 ROWS_PER_WRITE = 500  # rows held in memory by the Arrow writer
 BYTES_PER_WRITE = 32_000_000
 
@@ -54,14 +55,18 @@ def write_images(
 
 def stream_split(path: Path, prepared: Prepared, split: str, features, progress: tqdm) -> None:
     """Write the rows of one split to an Arrow stream, a few at a time."""
+    from datasets import ClassLabel
     from datasets.arrow_writer import ArrowWriter
 
+    classes = {column: feature.names for column, feature in features.items() if isinstance(feature, ClassLabel)}
+    numbers = {column: {name: number for number, name in enumerate(names)} for column, names in classes.items()}
     with ArrowWriter(features=features, path=str(path), writer_batch_size=ROWS_PER_WRITE) as writer:
         waiting = 0
         for index in prepared.positions(split):
             row, data = prepared.rows[index], read_again(prepared.rows[index], prepared.sha256[index])
             cells = {"image": {"bytes": data, "path": Path(row.file).name}, "id": row.id, "title": row.title}
-            writer.write(cells | {"group": prepared.groups[index]} | row.labels | row.extra)
+            labels = {column: numbers[column].get(label, NO_LABEL) for column, label in row.labels.items()}
+            writer.write(cells | {"group": prepared.groups[index]} | labels | row.extra)
             waiting += len(data)
             if waiting > BYTES_PER_WRITE:
                 writer.write_examples_on_file()

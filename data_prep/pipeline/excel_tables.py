@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import UserError, one_line
-from app.zip_archive import ZipError, open_zip
+from app.zip_archive import ZipError, grows_too_much, open_zip
 from data_prep.pipeline.table import Record, Table, fit, pick
 
 MAX_UNPACKED_BYTES = 500_000_000
 WORKBOOK = "xl/workbook.xml"
+EXCEL_SUFFIXES = (".xlsx", ".xlsm")
 
 
 class ExcelTable(Table):
@@ -63,6 +64,8 @@ def check_workbook(path: Path) -> None:
         raise UserError(f"{path} is a damaged workbook or zip ({error}); save the table as CSV (UTF-8)") from None
     if not any(member.filename == WORKBOOK for member in members):
         raise UserError(f"{path} is a zip file and not a table; unpack it, or give it where an archive is wanted")
+    if any(map(grows_too_much, members)):
+        raise UserError(f"{path} is not read: parts of it claim to unpack to far more than sheets do; save it as CSV")
     unpacked = sum(member.file_size for member in members)
     if unpacked > MAX_UNPACKED_BYTES:
         raise UserError(

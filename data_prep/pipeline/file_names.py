@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 IMAGE_SUFFIXES = (
@@ -16,17 +17,28 @@ def existing_name(folder: str, name: str) -> str:
 
     One that is nowhere comes back as it is.
     """
-    if not name or "\0" in name or os.path.lexists(os.path.join(folder, name)):
+
+    def exists(name: str) -> bool:
+        return os.path.lexists(os.path.join(folder, name))
+
+    def stems(inside: str) -> Mapping[str, str]:
+        return images_by_stem(os.path.join(folder, inside))
+
+    return name if "\0" in name else meant_name(name, exists, stems)
+
+
+def meant_name(name: str, exists: Callable[[str], bool], stems: Callable[[str], Mapping[str, str]]) -> str:
+    """The same for files that are not in a folder. stems: of a folder by its name, as images_by_stem has them."""
+    if not name or exists(name):
         return name
     for candidate in dict.fromkeys((name.replace("\\", "/"), name)):
-        if os.path.lexists(os.path.join(folder, candidate)):
+        if exists(candidate):
             return candidate
         inside, _, last = candidate.rpartition("/")
-        stems = images_by_stem(os.path.join(folder, inside))
         number = WHOLE_NUMBER.fullmatch(last)
         for stem in (last, number[1] if number else last):
-            if stem in stems:
-                return f"{inside}/{stems[stem]}" if inside else stems[stem]
+            if stem in stems(inside):
+                return f"{inside}/{stems(inside)[stem]}" if inside else stems(inside)[stem]
     return name
 
 
@@ -34,10 +46,14 @@ def existing_name(folder: str, name: str) -> str:
 def images_by_stem(folder: str) -> dict[str, str]:
     """`{name without the ending of an image: name}` of the files in a folder."""
     try:
-        names = sorted(os.listdir(folder or "."), reverse=True)
+        return by_stem(os.listdir(folder or "."))
     except OSError:
         return {}
-    parts = ((*os.path.splitext(name), name) for name in names)
+
+
+def by_stem(names: Iterable[str]) -> dict[str, str]:
+    """`{name without the ending of an image: name}` of those that are called like images; the first in the alphabet."""
+    parts = ((*os.path.splitext(name), name) for name in sorted(names, reverse=True))
     return {stem: name for stem, suffix, name in parts if suffix.lower() in IMAGE_SUFFIXES}
 
 
@@ -46,3 +62,9 @@ def without_image_suffix(name: str) -> str:
     last = name.replace("\\", "/").rpartition("/")[2]
     stem, suffix = os.path.splitext(last)
     return stem if suffix.lower() in IMAGE_SUFFIXES else last
+
+
+def file_key(path: str) -> str:
+    """Changes when the file does."""
+    status = os.stat(path)
+    return f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"

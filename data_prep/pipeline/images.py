@@ -14,6 +14,7 @@ from PIL import Image
 from app.errors import UserError, one_line
 from app.images import MAX_BYTES, MAX_FULL_PIXELS, ImageError, check_file, decode, open_checked, to_rgb
 from app.zip_archive import open_zip
+from data_prep.pipeline.file_names import file_key
 
 MIN_SIDE = 8
 THUMBNAIL_SIDE = 16
@@ -163,12 +164,6 @@ def _small_rgb(image: Image.Image) -> Image.Image:
     rgb = to_rgb(image)
     reduction = max(rgb.size) // HASH_SOURCE_SIDE
     return rgb.reduce(reduction) if reduction > 1 else rgb
-
-
-def file_key(path: str) -> str:
-    """Changes when the file does."""
-    status = os.stat(path)
-    return f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,8 @@
 Images hardly shrink: a row group that claims to unpack to far more bytes than it has is refused before it is read.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +28,7 @@ class ParquetTable(Table):
                 self.header = [str(name) for name in file.schema_arrow.names]
                 self.group_rows = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
                 self.schema = file.schema_arrow
+                self.class_names = class_names(file.schema_arrow.metadata or {})
         except UserError:
             raise
         except (ValueError, OSError, MemoryError) as error:  # pyarrow's errors are all three
@@ -68,6 +70,19 @@ class ParquetTable(Table):
         place = self._open_file(str(self.path)) if self._open_file else nullcontext(str(self.path))
         with place as source, pyarrow.parquet.ParquetFile(source, buffer_size=READ_BYTES, pre_buffer=False) as file:
             yield file
+
+
+def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The names of classes that `datasets` keeps in a table, by column."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {
+            name: [str(label) for label in feature["names"]]
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}
 
 
 def rows_per_read(group: Any, names: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import one_line
+from app.taxonomy import category_names
 from data_prep.pipeline.card import DatasetError, read_card
 from data_prep.pipeline.images import DatasetImage, open_split
 from data_prep.pipeline.schema import Row
@@ -106,7 +107,9 @@ def taxonomy_of(folder: str, label: str, names: Sequence[str]) -> dict:
     if label not in levels:
         return {"levels": [label], "paths": {name: [name] for name in names}}
     depth = levels.index(label) + 1
-    known = {path[depth - 1]: path[:depth] for path in card["taxonomy"].values()}
+    leaves = list(card["taxonomy"].values())
+    categories = list(card["taxonomy"]) if depth == len(levels) else category_names(leaves, depth - 1)
+    known = {category: path[:depth] for category, path in zip(categories, leaves, strict=True)}
     return {"levels": levels[:depth], "paths": {name: known.get(name, [name] * depth) for name in names}}
 
 

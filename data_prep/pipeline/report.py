@@ -23,7 +23,7 @@ def make_report(prepared: Prepared, source: Source, options: Options, leaks: int
     return Report(
         output=options.output,
         counts={split: counts[split] for split in SPLITS},
-        classes={column: len({row.labels[column] for row in prepared.rows}) for column in source.label_columns},
+        classes={column: len({row.labels[column] for row in prepared.rows} - {""}) for column in source.label_columns},
         rejected=dict(Counter(kind_of(reason) for _, reason in prepared.rejected).most_common()),
         groups=Counter(Counter(prepared.groups).values()),
         leaks=leaks,
@@ -36,7 +36,7 @@ def make_report(prepared: Prepared, source: Source, options: Options, leaks: int
 def class_remarks(prepared: Prepared, column: str) -> list[str]:
     """Classes that a split lacks altogether, and names that are probably meant to be one."""
     present = {(split, row.labels[column]) for row, split in zip(prepared.rows, prepared.splits, strict=True)}
-    classes = {name for _, name in present}
+    classes = {name for _, name in present} - {""}
     remarks = []
     for split in SPLITS:
         missing = sorted(name for name in classes if (split, name) not in present)
@@ -78,7 +78,9 @@ def describe_dataset(
         "label_columns": list(source.label_columns),
         "splits": report.counts,
     }
-    if source.levels:
+    if source.taxonomy is not None:
+        facts |= {"taxonomy_levels": list(source.levels), "taxonomy": dict(source.taxonomy)}
+    elif source.levels:
         taxonomy, remarks = build_taxonomy((row.labels for row in prepared.rows), source.levels)
         report.remarks += remarks
         facts |= {"taxonomy_levels": list(source.levels), "taxonomy": taxonomy}
@@ -136,7 +138,8 @@ def class_section(prepared: Prepared, column: str) -> list[str]:
     counts: dict[str, Counter] = defaultdict(Counter)
     for row, split in zip(prepared.rows, prepared.splits, strict=True):
         counts[row.labels[column]][split] += 1
-    return table([column, *SPLITS], [(name, *(counts[name][split] for split in SPLITS)) for name in sorted(counts)])
+    rows = [(name or "(a coarser label)", *(counts[name][split] for split in SPLITS)) for name in sorted(counts)]
+    return table([column, *SPLITS], rows)
 
 
 def print_summary(report: Report) -> None:

@@ -47,7 +47,8 @@ class Source:
     """What the card says about the origin, and how the rows are to be read.
 
     label_columns: the first is the default label of training. stratify_by: the column whose proportions the splits
-    keep. levels: label columns from the top of a taxonomy to its leaf. features: `datasets` features of the columns in
+    keep. levels: label columns from the top of a taxonomy to its leaf. taxonomy: each leaf's path where it is known;
+    then a row may lack its narrower labels, and belongs to train. features: `datasets` features of the columns in
     `Row.extra`. drop_leaks: leave out rows of given splits whose duplicates are in a stricter split (test before
     validation before train); False keeps them and lists them in leaks.csv. cut_missing_splits: take a validation or
     test split that the given ones lack from train; False leaves it empty. merge_duplicates: keep only the largest image
@@ -65,6 +66,7 @@ class Source:
     cut_missing_splits: bool = True
     merge_duplicates: bool = False
     notes: Sequence[str] = ()
+    taxonomy: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """What tables of all formats have in common: a header, and records below it in a fixed order."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,11 +17,15 @@ class Record:
 
 
 class Table(ABC):
-    """header: the names of the columns. encoding: of a text, where it had to be guessed, else empty."""
+    """header: the names of the columns. encoding: of a text, where it had to be guessed, else empty.
+
+    class_names: of the columns that hold numbers of classes, as datasets of the Hub do.
+    """
 
     path: Path | str
     header: list[str]
     encoding: str = ""
+    class_names: Mapping[str, Sequence[str]] = {}
 
     @abstractmethod
     def records(self, columns: Sequence[int] | None = None) -> Iterator[Record]:

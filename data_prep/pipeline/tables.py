@@ -24,6 +24,7 @@ __all__ = [
     "Line",
     "Record",
     "Table",
+    "check_header",
     "find_encoding",
     "open_table",
     "read_table",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 SEPARATORS = ",;\t|"
+MAX_COLUMNS = 16_384  # as many as a sheet of Excel has
 ZIP_MARK, OLD_EXCEL_MARK, PARQUET_MARK = b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"PAR1"
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 
@@ -48,7 +50,7 @@ class Line:
 def read_table(path: Path, needed: Sequence[str], encoding: str = "") -> Iterator[Line]:
     """The lines below the header as text, one at a time. A damaged line fails only itself.
 
-    encoding: detected when empty. Raises UserError when the file is missing, is no table, or lacks a needed column.
+    encoding: detected when empty. Raises UserError when the file is missing, is not a table, or lacks a needed column.
     """
     table = open_table(path, encoding, needed)
     for record in table.records():
@@ -69,14 +71,21 @@ def open_table(
     open_file: how to open a Parquet table that is not on this machine.
     """
     table = table_of_content(path, encoding, needed, open_file)
+    if len(table.header) > MAX_COLUMNS:
+        raise UserError(f"{path} has {len(table.header):,} columns; at most {MAX_COLUMNS:,} are read")
+    check_header(table, needed)
+    return table
+
+
+def check_header(table: Table, needed: Sequence[str]) -> None:
+    """Raises UserError where a needed column is missing or there twice."""
     missing = [name for name in needed if name not in table.header]
     if missing:
         has = ", ".join(table.header)[:500] or "no header"
-        raise UserError(f"{path} lacks the columns {', '.join(missing)}; it has {has}")
+        raise UserError(f"{table.path} lacks the columns {', '.join(missing)}; it has {has}")
     twice = [name for name in needed if Counter(table.header)[name] > 1]
     if twice:
-        raise UserError(f"{path} has the column {twice[0]!r} twice; rename one")
-    return table
+        raise UserError(f"{table.path} has the column {twice[0]!r} twice; rename one")
 
 
 def table_of_content(

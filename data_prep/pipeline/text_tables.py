@@ -78,7 +78,12 @@ def with_cell_limit(lines: Iterator[str]) -> Iterator[str]:
     """A cell may be as long as its line, an image in base64 for example; one over many lines lacks its quote."""
     for line in lines:
         csv.field_size_limit(MAX_CELL + len(line))
-        yield line
+        yield line.replace("\0", "") if "\0" in line else line
+
+
+def has_many_zeros(zeros: int, length: int) -> bool:
+    """Whether there are more than the few that databases leave behind in exported text."""
+    return zeros > 1 + length // 100
 
 
 class JsonTable(Table):
@@ -92,8 +97,9 @@ class JsonTable(Table):
             raise UserError(f"{path} has no object in its lines; a table of JSON lines has one {{...}} in each")
 
     def records(self, columns: Sequence[int] | None = None) -> Iterator[Record]:
+        names = pick(list(self.header), columns)
         for number, content, problem in self._objects():
-            yield Record(number, pick([content.get(name) for name in self.header], columns), problem)
+            yield Record(number, [content.get(name) for name in names], problem)
 
     def _objects(self) -> Iterator[tuple[int, dict[str, object], str]]:
         with open(self.path, encoding=self._encoding) as stream:
@@ -133,7 +139,7 @@ def find_encoding(path: Path, named: str = "") -> str:
         guesses = [named]
     elif start.startswith(UTF16_MARKS):
         guesses = ["utf-16"]
-    elif b"\0" in start:
+    elif has_many_zeros(start.count(0), len(start)):
         guesses = [name for name, zeros in (("utf-16-le", start[1::2]), ("utf-16-be", start[::2])) if not any(zeros)]
     elif is_readable(path, "utf-8-sig"):
         return "utf-8-sig"
@@ -159,13 +165,15 @@ def read_start(path: Path) -> bytes:
 
 
 def is_readable(path: Path, encoding: str) -> bool:
-    """Whether every byte decodes, and to text: a NUL means another encoding or no text."""
+    """Whether every byte decodes, and to text: many NULs mean another encoding or no text."""
     if path.stat().st_size > MAX_TABLE_BYTES:
         raise UserError(f"{path} has {path.stat().st_size:,} bytes; at most {MAX_TABLE_BYTES:,} are read")
     try:
         with open(path, encoding=encoding) as stream:
+            zeros = length = 0
             while characters := stream.read(CHARACTERS_AT_ONCE):
-                if "\0" in characters:
+                zeros, length = zeros + characters.count("\0"), length + len(characters)
+                if has_many_zeros(zeros, length):
                     return False
     except UnicodeError:
         return False

@@ -41,6 +41,8 @@ def read_list(path: Path) -> list[Candidate]:
     """Addresses of a text file (one per line, # for remarks) or of a CSV with a column url and, optionally, label and
     licence. Raises UserError for a file that is neither."""
     text = path.read_text(encoding=find_encoding(path))
+    if "\0" in text:
+        raise UserError(f"{path} is not a list of addresses: it has NUL bytes; save it as text or as a CSV")
     header = next(csv.reader([text.split("\n", 1)[0]], delimiter=find_delimiter(text)), [])
     columns = [name.strip().lower() for name in header]
     column = next((name for name in ADDRESS_COLUMNS if name in columns), None)

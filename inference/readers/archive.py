@@ -6,16 +6,15 @@ in another process too.
 """
 
 import os
-import tarfile
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
 
 from app.errors import one_line
-from app.images import HEAD_BYTES, MAX_BYTES, ImageError, check_num_bytes, looks_like_image
+from app.images import HEAD_BYTES, MAX_BYTES, ImageError
 from app.system_files import is_below_left_behind
-from app.zip_archive import DAMAGED, Member, ZipLimitError, is_link, open_zip
+from app.zip_archive import Member, ZipLimitError, is_link, open_zip
+from data_prep.pipeline.tar_archive import DAMAGED_TAR, read_image
 from inference.readers.base import NamedImage, OpenFile, Reader
 
 
@@ -38,7 +37,7 @@ class ArchiveReader(Reader):
             yield self.argument, ImageError("no such file")
         except ZipLimitError as error:
             yield self.argument, ImageError(f"too large ({error})", "too_large")
-        except (tarfile.TarError, *DAMAGED) as error:
+        except DAMAGED_TAR as error:
             reason = getattr(error, "strerror", None) or one_line(error)
             yield self.argument, ImageError(f"damaged archive ({reason}); what follows cannot be read")
 
@@ -87,13 +86,3 @@ class ZipMember:
             return b""
         with open_zip(self.place, self.open_file).open(self.member, MAX_BYTES) as stream:
             return stream.read(HEAD_BYTES)
-
-
-def read_image(stream: IO[bytes], size: int, head: bytes = b"") -> bytes:
-    """The bytes of a member that starts like an image; of anything else only the start, for its reader to refuse.
-
-    head: what was read already.
-    """
-    check_num_bytes(size)
-    head = head or stream.read(min(size, HEAD_BYTES))
-    return head + stream.read(size - len(head)) if looks_like_image(head) else head

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from app.errors import UserError
 from app.images import ImageError, looks_like_image
+from app.titles import TitledImage
 from data_prep.pipeline.file_names import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 MAX_SUFFIX_LENGTH = 20  # of a kind in the summary
 
-Source = str | bytes | Callable[[], bytes] | ImageError
+ImagePlace = str | bytes | Callable[[], bytes] | ImageError
+Source = ImagePlace | TitledImage
+NamedPlace = tuple[str, ImagePlace]
 NamedImage = tuple[str, Source]  # the name to show, and the image or why there is none
 OpenFile = Callable[[str], BinaryIO]  # opens what is not a path of this machine
 
@@ -31,12 +34,14 @@ class Lookup:
 
     image_column: of a table; None for the first with a usual name. encoding: of its text, found when empty.
     image_root: the folder of the paths; None for the table's own. fetch_urls: whether addresses may be fetched.
+    title_column: of a table, with the products' titles; None to look at the images alone.
     """
 
     image_column: str | None = None
     encoding: str = ""
     image_root: str | None = None
     fetch_urls: bool = False
+    title_column: str | None = None
 
 
 class Reader(ABC):

@@ -8,15 +8,17 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from io import BufferedReader
 from typing import IO, cast
 
 from app.images import HEAD_BYTES, MAX_BYTES, ImageError, looks_like_image
+from app.text_encoding import SAMPLE_BYTES, guess_encoding, is_utf8
 from inference.readers.base import InputError, Lookup, NamedImage, Reader, count_images
 from inference.readers.files import local_reader
 
 STANDARD_INPUT = "-"
-MAX_LINE = 65_536  # bytes of a path; a file without ends of lines is no list
+MAX_LINE = 65_536  # bytes of a path; a file without line ends is not a list
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -37,13 +39,34 @@ class PathListReader(Reader):
             if os.path.isfile(line) and self.lookup.image_root is None:  # the usual case, the fastest
                 yield from self._inside(line)
                 continue
+            from data_prep.pipeline.image_cells import embedded_image
             from inference.readers.references import find_image
 
-            name, source = find_image(line, self.folders(), self.lookup, line, "list")
+            if (embedded := embedded_image(line)) is not None:
+                yield line, embedded
+                continue
+            path = self._as_meant(line)
+            name, source = find_image(path, self.folders(), self.lookup, path, "list")
             if isinstance(source, str):
                 yield from self._inside(source)
             else:
                 yield name, source
+
+    def _as_meant(self, line: str) -> str:
+        """A path without the quotes of Windows, and by a guessed encoding where its bytes are not UTF-8."""
+        if len(line) > 2 and line[0] == line[-1] == '"':
+            line = line[1:-1]
+        raw = os.fsencode(line)
+        if is_utf8(raw):
+            return line
+        encoding = self.guessed_encoding(raw)
+        note = f"some lines are not UTF-8, read as {encoding}; --encoding names another"
+        self.notes += [] if note in self.notes else [note]
+        return raw.decode(encoding, "replace")
+
+    def guessed_encoding(self, raw: bytes) -> str:
+        """raw: of a line that is not UTF-8."""
+        return guess_encoding(raw)
 
     def _inside(self, path: str) -> Iterator[NamedImage]:
         reader = local_reader(path, self.lookup)
@@ -79,6 +102,15 @@ class ListFileReader(PathListReader):
                 raise InputError(f"the list {self.path!r} is empty; it must have one path per line")
         except OSError as error:
             raise InputError(f"the list {self.path!r} cannot be read: {error.strerror}") from None
+
+    def guessed_encoding(self, raw: bytes) -> str:
+        return self._encoding
+
+    @cached_property
+    def _encoding(self) -> str:
+        with open(self.path, "rb") as file:
+            sample = file.read(SAMPLE_BYTES)
+        return guess_encoding(sample[: sample.rfind(b"\n")] if len(sample) == SAMPLE_BYTES else sample)
 
     def count(self) -> int | None:
         try:

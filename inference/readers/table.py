@@ -10,15 +10,13 @@ from functools import cached_property
 from typing import Any
 
 from app.errors import UserError, one_line
-from app.images import ImageError, check_num_bytes
+from app.images import ImageError
+from app.titles import TitledImage
+from data_prep.pipeline.image_cells import IMAGE_COLUMNS, read_cell, usual_column
 from data_prep.pipeline.tables import Record, Table, open_table, text_of
-from inference.readers.base import InputError, Lookup, NamedImage, OpenFile, Reader
+from inference.readers.base import InputError, Lookup, NamedImage, NamedPlace, OpenFile, Reader
 from inference.readers.references import find_image
 
-USUAL_COLUMNS = (
-    *("image_path", "image", "path", "file", "file_name", "filename", "file_path", "filepath", "image_file", "picture"),
-    *("photo", "img", "image_url", "url", "image_id", "id"),
-)
 MAX_NAMES_LENGTH = 300
 
 
@@ -33,7 +31,7 @@ class TableReader(Reader):
         self.open_file = open_file
 
     def check(self) -> None:
-        _ = self.column
+        _ = self.columns
 
     def as_table(self) -> "TableReader":
         return self
@@ -43,13 +41,16 @@ class TableReader(Reader):
         return self.table.count() or 1
 
     def find(self) -> Iterator[NamedImage]:
-        for record in self.records([self.column]):
+        for record in self.records(self.columns):
             yield self.image_of(record)
 
     def image_of(self, record: Record) -> NamedImage:
-        """record: with the column of the image alone."""
+        """record: with the `columns` alone."""
         row = f"{self.argument}#{record.number}"
-        return (row, ImageError(record.problem)) if record.problem else self.image_in(record.values[0], row)
+        if record.problem:
+            return row, ImageError(record.problem)
+        name, image = self.image_in(record.values[0], row)
+        return name, TitledImage(image, title_in(record.values[-1])) if self.lookup.title_column else image
 
     def records(self, columns: list[int] | None = None) -> Iterator[Record]:
         """The rows, one for each image. Raises InputError where the table can no longer be read."""
@@ -72,34 +73,37 @@ class TableReader(Reader):
         return table
 
     @cached_property
+    def columns(self) -> list[int]:
+        """The positions of what is read of a row: the image and, with --title_column, the title. Raises InputError."""
+        title = self.lookup.title_column
+        if title is None:
+            return [self.column]
+        if title not in self.table.header:
+            choice = ", ".join(self.table.header)[:MAX_NAMES_LENGTH]
+            raise InputError(
+                f"the table {self.argument!r} has no column {title!r}: give --title_column, one of {choice}"
+            )
+        return [self.column, self.table.header.index(title)]
+
+    @cached_property
     def column(self) -> int:
         """The position of the column with the images. Raises InputError."""
         names = self.table.header
-        lowered = [name.lower() for name in names]
         wanted = self.lookup.image_column
         if wanted in names:
             return names.index(wanted)
-        for name in () if wanted else USUAL_COLUMNS:
-            if name in lowered:
-                return lowered.index(name)
+        if not wanted and (usual := usual_column(names, IMAGE_COLUMNS)) is not None:
+            return usual
         missing = repr(wanted) if wanted else "with a usual name, such as image or path"
         choice = ", ".join(names)[:MAX_NAMES_LENGTH]
         raise InputError(f"the table {self.argument!r} has no column {missing}: give --image_column, one of {choice}")
 
-    def image_in(self, value: Any, row: str) -> NamedImage:
+    def image_in(self, value: Any, row: str) -> NamedPlace:
         """row: the name of an image that has no other."""
-        if isinstance(value, dict):
-            name, value = value.get("path"), value.get("bytes") or value.get("path")
-            row = name if isinstance(name, str) and name else row
-        if isinstance(value, bytes):
-            try:
-                check_num_bytes(len(value))  # here, so that the bytes of several such rows never wait in memory
-            except ImageError as error:
-                return row, error
-            return row, value
-        if isinstance(value, (list, bool)):
-            return row, ImageError(f"a {type(value).__name__} in the column of images; it must hold paths or bytes")
-        return find_image(text_of(value), self._folders(), self.lookup, row, "table")
+        name, embedded = read_cell(value)
+        if embedded is not None:
+            return name or row, embedded
+        return find_image(name, self._folders(), self.lookup, row, "table")
 
     def _folders(self) -> list[str]:
         if self.lookup.image_root is not None:
@@ -110,3 +114,10 @@ class TableReader(Reader):
         if isinstance(error, InputError):
             return error
         return InputError(f"the table {self.argument!r} cannot be read: {one_line(error)}")
+
+
+def title_in(value: Any) -> str | None:
+    """The title in a cell; None in one without text."""
+    if value is None or isinstance(value, (bytes, dict, list)):
+        return None
+    return text_of(value)

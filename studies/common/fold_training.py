@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.provenance import command_line
-from studies.common.network import Network, larger_size, views, with_mirror_images
 from training.arguments import build_parser, parse
 from training.cross_validation import POOLED, FoldData, Pool
 from training.data import PreparedData, open_data
+from training.network import Network, larger_size, views, with_mirror_images
 from training.run import train_model
 
 LOG_NAME = "train.log"

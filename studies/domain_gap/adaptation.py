@@ -18,9 +18,9 @@ from scipy.special import softmax
 from app.model_files import PREPROCESSOR_FILE
 from models.layers import head_of
 from models.registry import normalization_of
-from studies.common.network import Network
 from training.arguments import bf16_is_fast
 from training.augment.batch import batch_transforms
+from training.network import Network
 
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-4

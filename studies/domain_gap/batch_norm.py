@@ -9,7 +9,7 @@ https://arxiv.org/abs/2006.16971. A network's statistics of its training images 
 import numpy as np
 import torch
 
-from studies.common.network import Network
+from training.network import Network
 
 PRIOR = 256  # how many images the statistics of training count as; chosen before any score was known
 

@@ -14,12 +14,12 @@ from datasets import DatasetDict
 from scipy.special import softmax
 
 from models.registry import normalization_of
-from studies.common.network import Network
-from studies.common.probe import linear_layer, with_layer
 from studies.domain_gap.adaptation import labels_by_similarity
 from studies.domain_gap.data import Source
+from training.frozen_head import linear_layer, with_layer
 from training.image_dataset import cached_pixels
 from training.model_card import write_preprocessor
+from training.network import Network
 
 
 def sort_images(trained: Path, weights: str, catalog: Path, photos: Source, size: int, output: Path) -> None:

@@ -1,8 +1,6 @@
-"""Joint training where some images have a coarse label: the probability of a class is the sum over its leaves.
+"""Joint training where some images have a coarse label of another dataset; training/coarse_labels.py has the loss.
 
-A photo labeled "trousers" says that one of Jeans, Trousers, Track Pants … is right, not which. Its loss is
--log(p(Jeans) + p(Trousers) + …), the marginal likelihood over the taxonomy; an image with a leaf label has the usual
-cross-entropy as its special case. So photos teach the model of 141 article types without being labeled anew.
+A photo labeled "trousers" teaches the model of 141 article types without being labeled anew.
 """
 
 from collections.abc import Sequence
@@ -23,39 +21,15 @@ from training.run import train_model
 from training.trainer import ImageTrainer
 
 
-class MarginalLoss(torch.nn.Module):
-    """Mean of -log of the summed probability of each image's leaves; smoothing: share of the uniform target."""
+class JointSets:
+    """What the labels above the model's own mean: the coarse classes of `sets`, (coarse classes, leaves) bool."""
 
-    def __init__(self, smoothing: float = 0.0):
-        super().__init__()
-        self.smoothing = smoothing
+    def __init__(self, sets: np.ndarray):
+        self.sets = torch.from_numpy(np.concatenate([np.eye(sets.shape[1], dtype=bool), sets]))
 
-    def forward(self, logits: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
-        """logits: (batch, leaves) float32; members: (batch, leaves), above 0 where a leaf belongs to the label."""
-        logarithms = logits.log_softmax(dim=1)
-        marginal = logarithms.masked_fill(members == 0, -torch.inf).logsumexp(dim=1)
-        return -((1 - self.smoothing) * marginal + self.smoothing * logarithms.mean(dim=1)).mean()
-
-
-class CoarseTrainer(ImageTrainer):
-    """An ImageTrainer whose training labels above the model's own mean coarse classes, in the order of `sets`.
-
-    sets: (coarse classes, leaves) bool.
-    """
-
-    def __init__(self, *args, sets: np.ndarray, **kwargs):
-        kwargs["loss"] = MarginalLoss(kwargs["args"].label_smoothing_factor)
-        super().__init__(*args, **kwargs)
-        leaf_sets = np.eye(sets.shape[1], dtype=bool)
-        self.members = torch.from_numpy(np.concatenate([leaf_sets, sets])).float().to(self.args.device)
-
-    def _prepare_inputs(self, inputs: dict) -> dict:
-        if not self.model.training:
-            return super()._prepare_inputs(inputs)
-        labels = inputs["labels"]
-        inputs = super()._prepare_inputs({**inputs, "labels": labels.clamp(max=self.members.shape[1] - 1)})
-        inputs["targets"] = self.members[labels.to(self.members.device)]
-        return inputs
+    def members(self, labels: torch.Tensor, coarser: torch.Tensor) -> torch.Tensor:
+        """As training.coarse_labels.LabelSets has it."""
+        return self.sets.to(labels.device)[labels]
 
 
 @dataclass(frozen=True)
@@ -82,7 +56,7 @@ def train_jointly(argv: Sequence[str], photos: Sequence[Source], repeats: int, c
     catalog = PreparedData.open(arguments.dataset, arguments.label)
     data = JointData(catalog.folder, catalog.label, catalog.splits, catalog.cache, photos, repeats)
     sets = leaves(catalog.splits["train"].features[catalog.label].names)
-    train_model(data, training, arguments, recipe, command, partial(CoarseTrainer, sets=sets))
+    train_model(data, training, arguments, recipe, command, partial(ImageTrainer, coarse=JointSets(sets)))
 
 
 def joined_images(

@@ -9,7 +9,7 @@ stay T-shirts there, while the photos have a class of their own for them, which 
 
 import numpy as np
 
-from studies.common.network import Network
+from training.network import Network
 
 SOURCES = {"fashion_mnist": "label", "kaggle": "articleType", "clothing": "label"}  # source -> its label column
 

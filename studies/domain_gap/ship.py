@@ -18,7 +18,6 @@ from data_prep.pipeline.card import table
 from data_prep.pipeline.prepared import load_prepared
 from evaluation.checked_export import export_folder
 from evaluation.scoring import score_once
-from studies.common.network import Network
 from studies.common.report import percent
 from studies.common.shipping import check_empty, write_card
 from studies.common.units import WEIGHTS_FILE
@@ -26,6 +25,7 @@ from studies.domain_gap.common_labels import ON_PHOTOS, common_probabilities
 from studies.domain_gap.data import Source
 from studies.domain_gap.results_page import scores
 from training.image_dataset import cached_pixels
+from training.network import Network
 
 LABEL = "articleType"
 SPLITS = ("validation", "test")

@@ -23,7 +23,6 @@ import numpy as np
 from app.errors import one_line_errors
 from evaluation.provenance import command_line
 from studies.common.fold_training import PROTOCOL, logged, run_training
-from studies.common.network import Network
 from studies.common.options import StudyOptions, study_parser
 from studies.common.units import MissingModelError, Unit, fingerprint_of_weights
 from studies.domain_gap.adaptation import adapt
@@ -35,6 +34,10 @@ from studies.domain_gap.data import Source, few_images, open_source
 from studies.domain_gap.results_page import PHOTOS, write_results
 from studies.domain_gap.rows import CATALOG_IMAGES, KEPT_MODELS, PHOTO_REPEATS, ROWS, SEED, SHIPPED, Row
 from studies.domain_gap.ship import ship_average
+from training.network import Network
+
+# The long trainings go on from their last checkpoint where they were stopped.
+RESUMABLE = ("--save_strategy", "steps", "--save_steps", "300", "--resume_from_checkpoint", "True")
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def fit(
         sort_images(Path(start), options.lite2, catalog, photos, row.size, folder)
     elif row.source == "joint":
         catalog = ["--dataset", str(options.kaggle), "--label", "articleType"]
-        argv = [*arguments, *catalog, "--export_onnx", str(row.name in KEPT_MODELS)]
+        argv = [*arguments, *catalog, *RESUMABLE, "--export_onnx", str(row.name in KEPT_MODELS)]
         command = f"python -m studies.domain_gap --only {row.name}"
         with logged(folder):
             train_jointly(argv, [photos, sources["fashion_mnist"]], PHOTO_REPEATS, command, folder)

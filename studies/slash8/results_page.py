@@ -9,11 +9,11 @@ from scipy.special import softmax
 from data_prep.pipeline.card import table
 from evaluation.figures import confusion_figure, mistakes_figure
 from evaluation.scoring import score
-from studies.common.probe import NEIGHBORS, held_out_logits, held_out_neighbors
 from studies.common.report import confusions, cost, per_class_table, percent, save, write_page
 from studies.common.units import Result, Unit, result_of
 from studies.slash8.data import FOLDS, SEED, SlashData
 from studies.slash8.rows import ENSEMBLES, PROBES, Row
+from training.frozen_head import NEIGHBORS, held_out_logits, held_out_neighbors
 
 HEADING = "# Eight categories of a shopping app"
 TITLES = {

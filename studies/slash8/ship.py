@@ -13,7 +13,6 @@ from evaluation.checked_export import export_folder
 from evaluation.scoring import score
 from models.registry import normalization_of
 from studies.common.fold_training import LAST_EPOCH, run_training
-from studies.common.probe import held_out_logits, linear_layer, with_layer
 from studies.common.report import per_class_table, percent
 from studies.common.shipping import check_empty, write_card
 from studies.common.units import Unit
@@ -21,6 +20,7 @@ from studies.slash8.data import FOLDS, LABEL, SEED, SlashData, everything
 from studies.slash8.results_page import finished, out_of_fold_logits
 from studies.slash8.rows import PROBES, Row
 from training.cross_validation import out_of_fold
+from training.frozen_head import held_out_logits, linear_layer, with_layer
 from training.model_card import write_preprocessor
 
 CARD = """# {title}
@@ -78,7 +78,7 @@ def ship(
 
 
 def write_probe(source: str, size: int, embeddings: np.ndarray, data: SlashData, dataset: Path, output: Path) -> None:
-    """The network that gave the features, with the linear layer as its head. embeddings: as in probe.py."""
+    """The network that gave the features, with the linear layer as its head. embeddings: as in frozen_head.py."""
     model = with_layer(source, data.pool.names, size, *linear_layer(embeddings, data.pool.labels))
     model.config.taxonomy = taxonomy_of(dataset, LABEL, data.pool.names)
     model.save_pretrained(output)

@@ -22,13 +22,13 @@ import numpy as np
 
 from app.errors import one_line_errors
 from studies.common.fold_training import pooled_pixels, train_fold
-from studies.common.network import Network, with_mirror_images
 from studies.common.options import StudyOptions, study_parser
 from studies.common.units import Unit, fingerprint_of_weights
 from studies.slash8.data import FOLDS, SEED, SlashData, prepare
 from studies.slash8.results_page import write_results
 from studies.slash8.rows import PROBES, ROWS, Row
 from studies.slash8.ship import ship
+from training.network import Network, with_mirror_images
 
 SECONDS_PER_PROBE = 40
 WEIGHTS = ("mobilenet", "lite0", "lite1", "lite2", "fashion")

@@ -2,16 +2,19 @@
 
 import signal
 import socket
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from benchmarks import attacks
-from benchmarks.app_attack import MAX_LOG_BYTES, RIGHT
-from benchmarks.attacked_server import Probe, Server, attacked_server
+from benchmarks.app_attack import ADDRESSES, FORBIDDEN, MAX_LOG_BYTES, RIGHT
+from benchmarks.attacked_server import Probe, attacked_server
+from benchmarks.hostile_images import bomb_png, zip_of
+from benchmarks.processes import ROOT
 
 MIB = 2**20
+BELTS = ROOT / "examples" / "belts.jpg"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def test_answers_that_nobody_fetches_are_released(server):
     attacks.unfetched_answers(server, 10, MIB)
     before = server.resident_mib()
     attacks.unfetched_answers(server, 40, MIB)
-    time.sleep(1)
+    attacks.page_answer(server, "classify", [{"path": None, "url": attacks.data_url(attacks.photo())}, "fashion", 1])
     assert server.resident_mib() < before + 30
 
 
@@ -123,66 +126,54 @@ def test_a_request_head_without_an_end_is_closed(server):
     assert attacks.raw(server, b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000, seconds=20)[:12] == b"HTTP/1.1 431"
 
 
-def test_a_batch_ends_at_its_time_with_a_row_for_each_image():
-    with attacked_server(MAX_BATCH_SECONDS=1) as server:
-        seconds, left_out = attacks.batch_seconds(server, 60, 2000)
-    assert seconds < 6
-    assert left_out > 5
+def test_gradios_other_addresses_do_not_answer_and_odd_ranges_fail_nothing(server):
+    statuses = attacks.statuses_of_addresses(server)
+    assert {name: status for name, status in statuses.items() if status != 404} == {**ADDRESSES, **FORBIDDEN}
 
 
-def upload(server: Server, size: int = 1000) -> httpx.Response:
-    return httpx.post(f"{server.address}/gradio_api/upload", files={"files": ("a.jpg", bytes(size))})
+def test_open_streams_give_way_to_requests(server):
+    assert attacks.open_streams(server, 260, 10) == {200: 10}
 
 
-def test_uploads_go_after_their_time_at_the_end_and_after_a_crash_at_the_next_start(tmp_path):
-    with attacked_server(tmp_path, STORED_SECONDS=2) as server:
-        examples = server.files()
-        assert upload(server).status_code == 200 and len(server.files()) == len(examples) + 1
-        end = time.monotonic() + 20
-        while server.files() != examples and time.monotonic() < end:
-            time.sleep(0.2)
-        assert server.files() == examples
-        upload(server)
-        server.stop(signal.SIGKILL)
-        assert server.files()
-    with attacked_server(tmp_path) as server:
-        assert len(server.files()) == len(examples)
-        upload(server)
-    assert not server.files()
+def test_a_connection_that_sends_many_requests_at_once_costs_little_memory(server):
+    server.forget_peak()
+    before = server.resident_mib()
+    assert attacks.pipelined_requests(server, 50, 1000, 5) == {200: 5}
+    assert server.peak_mib() < before + 50
 
 
-def test_stored_uploads_have_a_limit_in_all():
-    with attacked_server(MAX_STORED_BYTES=3 * MIB) as server:
-        statuses = [upload(server, MIB).status_code for _ in range(5)]
-        stored = sum(path.stat().st_size for path in server.files())
-    assert statuses[0] == 200 and statuses[-1] == 503
-    assert stored <= 3 * MIB
+def test_many_invalid_requests_leave_few_lines(server):
+    before = server.log_bytes()
+    attacks.flood_of_invalid_requests(server, 500)
+    assert server.log_bytes() < before + 30_000
 
 
-def test_an_upload_that_arrives_slowly_is_408(tmp_path):
-    head = b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n"
-    head += b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + attacks.PART % (b"files", b"a.jpg")
-    with attacked_server(tmp_path, "--no_page", SLOW_START_SECONDS=1) as server:
-        start = time.monotonic()
-        assert attacks.raw(server, head, seconds=30)[:12] == b"HTTP/1.1 408"
-        assert time.monotonic() - start < 10
+def test_images_that_take_long_do_not_delay_others(server):
+    with ThreadPoolExecutor(8) as threads:
+        form = attacks.form(b"bombs.zip", zip_of(bomb_png(), 2))
+        hostile = [threads.submit(attacks.post, server, "/v1/classify", form, attacks.BOUNDARY) for _ in range(8)]
+        assert attacks.honest_requests(server, 10) == {200: 10}
+        assert not all(answer.done() for answer in hostile)
+    assert {answer.result() for answer in hostile} <= {200, 503}
 
 
-def test_options_open_the_page_to_frames_names_and_scrapers(tmp_path):
-    options = ("--frame_ancestors", "https://huggingface.co", "--allowed_hosts", "shop.example", "--metrics", "on")
-    with attacked_server(tmp_path, *options, "--log_format", "json") as server:
-        page = attacks.get(server, "/")
-        assert page.headers["Content-Security-Policy"].endswith("frame-ancestors 'self' https://huggingface.co")
-        assert "X-Frame-Options" not in page.headers
-        assert attacks.get(server, "/metrics", {"X-Forwarded-For": "203.0.113.9"}).status_code == 200
-        headers = {"Accept": "application/json, text/event-stream", "Host": "shop.example"}
-        answer = httpx.post(
-            f"{server.address}/gradio_api/mcp/", json={"jsonrpc": "2.0", "id": 1, "method": "ping"}, headers=headers
-        )
-        assert answer.status_code == 200
-        lines = server.log.read_text().splitlines()
-    assert all(line.startswith("{") and line.endswith("}") for line in lines)
-    assert any('"path": "/metrics"' in line and '"status": 200' in line for line in lines)
+def test_an_assistant_sends_several_images(server):
+    assert "Belts" in attacks.mcp_call(server, "classify_batch", {"files": [attacks.data_url(BELTS.read_bytes())]})
+    for address in ("file:///etc/passwd", "/etc/passwd", "http://127.0.0.1:1/a.jpg"):
+        answer = attacks.mcp_call(server, "classify_batch", {"files": [address]})
+        assert '"isError":true' in answer and "root:" not in answer
+
+
+def test_what_a_crash_leaves_behind_goes_at_the_next_start_and_the_rest_at_the_end(server):
+    """The last one here: it ends the server."""
+    upload = {"files": ("a.jpg", bytes(1000))}
+    assert httpx.post(f"{server.address}/gradio_api/upload", files=upload).status_code == 200
+    server.stop(signal.SIGKILL)
+    assert server.files()
+    with attacked_server(server.uploads.parent, "--no_page") as following:
+        assert not following.files()
+        folders = set(following.uploads.iterdir())
+    assert len(folders) == 1 and not set(following.uploads.iterdir())
 
 
 @pytest.mark.slow

@@ -274,7 +274,7 @@ def test_review_goes_by_keyboard_and_writes_corrections(visit, corrections, tmp_
     before = corrections.read_text(encoding="utf-8") if corrections.exists() else ""
     names = [f"{visit.screen}_{number}.jpg" for number in range(3)]
     for name in names:
-        shutil.copy(EXAMPLES / "screenshot.jpg", tmp_path / name)  # a screenshot is no product: unknown
+        shutil.copy(EXAMPLES / "screenshot.jpg", tmp_path / name)  # a screenshot is not a product: unknown
     visit.open("Batch")
     visit.give("#batch-files", *(tmp_path / name for name in names))
     visit.page.wait_for_selector("#batch-files tr >> nth=2")

@@ -32,11 +32,16 @@ def profile(red, green, blue, gamma: float) -> bytes:
     for letter, primary in zip("rgb", (red, green, blue), strict=True):
         tags[f"{letter}XYZ".encode()] = b"XYZ " + bytes(4) + fixed(*primary)
         tags[f"{letter}TRC".encode()] = curve
+    return with_tags(b"mntrRGB XYZ ", tags)
+
+
+def with_tags(kind: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """kind: of device, colors and connection space."""
     offset, table, content = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
     for name, value in tags.items():
         table += name + struct.pack(">II", offset + len(content), len(value))
-        content += value
-    head = struct.pack(">I", offset + len(content)) + b"lcms" + struct.pack(">I", 0x02400000) + b"mntrRGB XYZ "
+        content += value + bytes(-len(value) % 4)
+    head = struct.pack(">I", offset + len(content)) + b"lcms" + struct.pack(">I", 0x02400000) + kind
     head += struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + fixed(0.9642, 1, 0.8249)
     return head.ljust(128, b"\0") + table + content
 
@@ -128,3 +133,155 @@ def test_significant_bits_that_a_file_names_count_before_what_occurs():
     assert load_image(dark).getextrema()[0][1] > 240
     assert load_image(with_significant_bits(dark, b"\x0e")).getextrema()[0][1] in range(60, 65)
     assert load_image(with_significant_bits(dark, b"\x10")).getextrema()[0][1] in range(14, 18)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def deep_png(values: np.ndarray, more: bytes = b"") -> bytes:
+    """values: (height, width, channels) of 16 bits; two channels are gray with alpha, four color with alpha."""
+    height, width, channels = values.shape
+    head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    pixels = chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + more + pixels + chunk(b"IEND", b"")
+
+
+def deep_tiff(values: np.ndarray, order: str = "<", compressed: bool = False) -> bytes:
+    """values: (height, width, 3 or 4) of 16 bits."""
+    height, width, channels = values.shape
+    pixels = values.astype(f"{order}u2").tobytes()
+    pixels = zlib.compress(pixels) if compressed else pixels
+    at = 8 + 2 + 12 * (10 + (channels == 4)) + 4
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, channels, at), (259, 3, 1, 8 if compressed else 1)]
+    tags += [(262, 3, 1, 2), (273, 4, 1, at + 2 * channels), (277, 3, 1, channels), (278, 4, 1, height)]
+    tags += [(279, 4, 1, len(pixels)), (284, 3, 1, 1)] + ([(338, 3, 1, 2)] if channels == 4 else [])
+    mark = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    entries = b""
+    for tag, kind, count, value in tags:
+        short = kind == 3 and count == 1
+        entries += struct.pack(
+            f"{order}HHI{'HH' if short else 'I'}", tag, kind, count, *([value, 0] if short else [value])
+        )
+    directory = mark + struct.pack(f"{order}I", 8) + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+    return directory + struct.pack(f"{order}{channels}H", *[16] * channels) + pixels
+
+
+def deep_colors(bits: int, channels: int = 3) -> np.ndarray:
+    """The soft pattern with `bits` significant bits, from black to white; opaque where it has an alpha channel."""
+    seen = np.asarray(draw(5), np.float64)
+    seen = (seen - seen.min()) / (seen.max() - seen.min())
+    colors = np.round(seen * (2**bits - 1)).astype(np.uint16)
+    colors = colors[..., :1] if channels == 2 else colors
+    if channels in (2, 4):
+        colors = np.concatenate([colors, np.full_like(colors[..., :1], 2**bits - 1)], axis=2)
+    return colors
+
+
+def as_seen(values: np.ndarray, bits: int) -> Image.Image:
+    colors = np.round(values[..., : 1 if values.shape[2] == 2 else 3] * (255 / (2**bits - 1)))
+    return Image.fromarray(np.broadcast_to(colors, (*values.shape[:2], 3)).astype(np.uint8))
+
+
+FILES = {
+    "PNG": deep_png,
+    "TIFF": deep_tiff,
+    "big-endian TIFF": lambda values: deep_tiff(values, ">"),
+    "compressed TIFF": lambda values: deep_tiff(values, compressed=True),
+}
+
+
+KINDS = [("PNG", 2), *((kind, channels) for kind in FILES for channels in (3, 4))]  # of TIFF, no gray with alpha
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize(("kind", "channels"), KINDS)
+def test_colors_are_scaled_by_the_bits_that_occur_in_prediction_and_training(kind, channels, bits):
+    values = deep_colors(bits, channels)
+    data = FILES[kind](values)
+    assert largest_difference(load_image(data), as_seen(values, bits)) <= 2
+    thumbnail = np.frombuffer(check_image(data).thumbnail, np.uint8).astype(int)
+    expected = np.frombuffer(check_image(encode(as_seen(values, bits), "PNG")).thumbnail, np.uint8)
+    assert np.abs(thumbnail - expected).max() <= 2
+
+
+def test_a_half_transparent_deep_image_lies_on_white_and_named_bits_count():
+    values = deep_colors(12, 4)
+    values[..., 3] = 2048
+    seen = np.asarray(as_seen(values, 12)).astype(int)
+    assert np.abs(np.asarray(load_image(deep_png(values))) - (seen + 255) / 2).max() <= 2
+    dark = deep_png(deep_colors(12), chunk(b"sBIT", b"\x0e" * 3))
+    assert max(high for _, high in load_image(dark).getextrema()) in range(62, 66)
+    plain = deep_png(deep_colors(12), chunk(b"sBIT", b"\x10" * 3))
+    assert max(high for _, high in load_image(plain).getextrema()) in range(14, 18)
+
+
+def test_the_transparent_color_of_a_deep_image_is_white():
+    values = deep_colors(12)
+    values[:8] = (4095, 0, 4095)
+    image = load_image(deep_png(values, chunk(b"tRNS", struct.pack(">3H", 4095, 0, 4095))))
+    assert image.getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_a_huge_deep_image_is_scaled_and_reduced():
+    values = np.zeros((4200, 4200, 3), np.uint16)
+    values[:, 2100:] = (4095, 2048, 0)
+    image = load_image(deep_png(values))
+    assert image.width < 4200
+    assert np.abs(np.subtract(image.getpixel((image.width - 5, 5)), (255, 136, 0))).max() <= 2
+
+
+# --- profiles of gray and of printers --------------------------------------------------------------------------------
+
+
+def gray_profile(curve: bytes) -> bytes:
+    """curve: the number of its points, and they."""
+    tags = {b"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1, 0.8249), b"cprt": b"text" + bytes(4) + b"none\0\0\0\0"}
+    tags[b"kTRC"] = b"curv" + bytes(4) + curve
+    return with_tags(b"mntrGRAYXYZ ", tags)
+
+
+def printer_profile(corners: list[tuple[int, int, int]]) -> bytes:
+    """A profile of CMYK whose 16 corners, cyan slowest, are these colors of sRGB."""
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    as_lab = ImageCms.buildTransform(srgb, lab, "RGB", "LAB")
+    grid = b"".join(bytes(as_lab.apply(Image.new("RGB", (1, 1), corner)).getpixel((0, 0))) for corner in corners)
+    straight = bytes(range(256))
+    head = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    tags = {b"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1, 0.8249), b"cprt": b"text" + bytes(4) + b"none\0\0\0\0"}
+    tags[b"A2B0"] = head + straight * 4 + grid + straight * 3
+    return with_tags(b"prtrCMYKLab ", tags)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
+def test_a_gray_profile_is_converted(mode):
+    gray = Image.new("L", (16, 16), 128)
+    if mode == "I;16":
+        values = np.full((16, 16), 32_896, np.uint16)
+        values[0, 0] = 65_535
+        gray = Image.fromarray(values)
+    stored = encode(gray.convert("LA") if mode == "LA" else gray, "PNG", icc_profile=gray_profile(bytes(4)))
+    assert abs(load_image(stored).getpixel((8, 8))[0] - 188) <= 2  # half of the light, as sRGB codes it
+    thumbnail = check_image(stored).thumbnail
+    assert abs(thumbnail[-1] - 188) <= 2
+
+
+def test_a_gray_profile_with_the_curve_of_srgb_changes_nothing():
+    coded = np.linspace(0, 1, 1024)
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    curve = struct.pack(">I", 1024) + np.round(linear * 65_535).astype(">u2").tobytes()
+    plain = encode(draw(1, mode="L"), "PNG")
+    stored = encode(draw(1, mode="L"), "PNG", icc_profile=gray_profile(curve))
+    assert load_image(stored).tobytes() == load_image(plain).tobytes()
+
+
+def test_a_jpeg_of_a_printer_has_the_colors_of_its_profile():
+    """Its cyan is orange, so that the usual formula for CMYK would be far off."""
+    white, orange, black = (250, 250, 250), (230, 140, 40), (0, 0, 0)
+    corners = [black if number & 1 else orange if number & 8 else white for number in range(16)]
+    for ink, expected in (((255, 0, 0, 0), orange), ((0, 0, 0, 0), white), ((0, 0, 0, 255), black)):
+        image = Image.new("CMYK", (16, 16), ink)
+        stored = encode(image, quality=95, icc_profile=printer_profile(corners))
+        assert np.abs(np.subtract(load_image(stored).getpixel((8, 8)), expected)).max() <= 10
+        assert np.abs(np.subtract(tuple(check_image(stored).thumbnail[:3]), expected)).max() <= 10

@@ -10,10 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from app import decode_pool
+from app.containers import read_container
+from app.decode_cost import CostlyError, expected_seconds
 from app.decode_pool import DecodePool, Worker
 from app.images import ImageError, load_image
+from app.turns import COSTLY_SECONDS
 from tests.drawings import draw, encode
 
 APP = Path(decode_pool.__file__).parent
@@ -24,7 +28,7 @@ import decode_worker
 decode_worker._make_importable()
 import app.images
 
-def load_image(source, target_size):
+def load_image(source, target_size, check=None):
     if source == b"memory":
         return bytearray(2**31)
     if source == b"crash":
@@ -32,11 +36,11 @@ def load_image(source, target_size):
         os.abort()
     while source == b"time":
         pass
-    return original(source, target_size)
+    return original(source, target_size, check)
 
 original, app.images.load_image = app.images.load_image, load_image
 decode_worker.MAX_CPU_SECONDS = 1
-sys.exit(decode_worker.main())
+sys.exit(decode_worker.main(*map(int, sys.argv[1:])))
 """
 
 
@@ -78,17 +82,17 @@ def test_a_bad_image_is_the_same_error_as_without_a_pool(pool, tmp_path):
 
 
 def test_one_process_decodes_many_images_and_starts_with_the_first(pool):
-    assert not pool._idle
+    assert not pool.quick.idle
     for seed in range(20):
         pool.load(encode(draw(seed)))
-    assert len(pool._idle) == 1
+    assert len(pool.quick.idle) == 1
 
 
 def test_as_many_images_as_workers_are_decoded_at_once(pool):
     with ThreadPoolExecutor(8) as threads:
         images = list(threads.map(lambda seed: pool.load(encode(draw(seed), "PNG")), range(40)))
     assert all(image.tobytes() == draw(seed).tobytes() for seed, image in enumerate(images))
-    assert len(pool._idle) <= 2
+    assert len(pool.quick.idle) <= 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits there")
@@ -107,8 +111,8 @@ def test_a_decoder_that_misbehaves_costs_one_image(greedy_pool, order, reason):
 
 def test_a_worker_that_was_killed_between_two_images_is_replaced(pool):
     pool.load(encode(draw(1)))
-    pool._idle[0].process.kill()
-    pool._idle[0].process.wait()
+    pool.quick.idle[0].process.kill()
+    pool.quick.idle[0].process.wait()
     assert pool.load(encode(draw(1))).size == (60, 80)
 
 
@@ -118,9 +122,28 @@ def test_a_decoder_that_hangs_is_ended_by_the_clock(greedy_pool, monkeypatch):
         greedy_pool.load(b"time")
 
 
+def test_an_image_that_takes_long_goes_to_a_process_that_steps_back(pool):
+    bomb = encode(Image.new("RGB", (6000, 6000)), "PNG")
+    with pytest.raises(CostlyError) as costly:
+        pool.load_quickly(bomb, 32)
+    assert 0.3 < costly.value.seconds < 1
+    assert not pool.slow.idle
+    assert pool.load(bomb, 32).tobytes() == load_image(bomb, 32).tobytes()
+    (slow,), (quick, *_) = pool.slow.idle, pool.quick.idle
+    if hasattr(os, "getpriority"):
+        niceness = [os.getpriority(os.PRIO_PROCESS, worker.process.pid) for worker in (slow, quick)]
+        assert niceness[0] == min(19, niceness[1] + 10)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_an_ordinary_photo_of_any_format_does_not_count_as_costly(kind):
+    container = read_container(encode(Image.effect_noise((1600, 1200), 60).convert("RGB"), kind))
+    assert expected_seconds(container) < COSTLY_SECONDS
+
+
 def test_closing_ends_the_processes(pool):
     pool.load(encode(draw(1)))
-    process = pool._idle[0].process
+    process = pool.quick.idle[0].process
     pool.close()
     assert process.poll() is not None
 

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from app.images import ImageError, load_image, looks_like_image
 from tests.app.image_structures import HEIC
-from tests.drawings import draw, encode, scan_bomb
+from tests.drawings import draw, encode, png_bomb, scan_bomb
 
 HEIC_BYTES = base64.b85decode(HEIC.replace("\n", ""))
 SECONDS = 1.0
@@ -260,3 +260,28 @@ def test_content_is_told_from_names_for_every_format():
         assert looks_like_image(encode(draw(1), image_format)[:64]), image_format
     assert not looks_like_image(b"<html><body>not found</body></html>")
     assert not looks_like_image(io.BytesIO(b"\0\0\0\x18ftypmp42\0\0\0\0isommp42").getvalue())
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "TIFF by Deflate", "BMP", "AVIF"])
+def test_a_file_that_is_cut_is_truncated_and_one_with_bad_bytes_is_damaged(image_format):
+    image_format, _, compression = image_format.partition(" by ")
+    options = {"compression": "tiff_adobe_deflate"} if compression else {}
+    whole = encode(draw(3, (200, 160)), image_format, **options)
+    cut = whole[: len(whole) * 2 // 3]
+    if image_format == "TIFF":  # Pillow puts the directory first, where the pixels can be cut off behind it
+        cut = whole[:-1000]
+    with pytest.raises(ImageError, match="truncated"):
+        load_image(cut)
+    bad = bytearray(whole)
+    middle = len(bad) // 2
+    bad[middle : middle + 40] = bytes(40)
+    try:
+        load_image(bytes(bad))
+    except ImageError as error:
+        assert "truncated" not in str(error).partition("(")[0]
+
+
+@pytest.mark.parametrize("size", [(1, 40_000_000), (40_000_000, 1)])
+def test_a_side_that_no_camera_has_is_refused_however_few_its_pixels_are(size):
+    with pytest.raises(ImageError, match="a side of more than 65,535 pixels"):
+        load_image(png_bomb(*size))

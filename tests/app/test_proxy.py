@@ -14,9 +14,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from app.errors import UserError
 from app.guard.prefix import checked_root_path
+from app.server import build_parser, create_app, main, read_exposure
+from app.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]
 BELTS = ROOT / "examples" / "belts.jpg"
@@ -176,13 +179,13 @@ def test_a_visitor_cannot_pretend_to_be_another_host_or_this_machine(shop, http)
     assert http.get(f"{shop}/metrics", headers=forged).status_code in (403, 404)
 
 
-def test_without_a_trusted_proxy_forwarded_headers_do_not_count(tmp_path, http):
-    port = free_port()
-    command = [sys.executable, "-m", "app.server", "--port", str(port)]
-    with running(command, port, tmp_path / "log", GRADIO_ROOT_PATH="/shelf"):
-        forged = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
-        assert http.get(f"http://127.0.0.1:{port}/config", headers=forged).json()["root"].endswith(f":{port}/shelf")
-        assert http.get(f"http://127.0.0.1:{port}/shelf/healthz").json()["status"] == "ok"
+def test_without_a_trusted_proxy_forwarded_headers_do_not_count(tiny_models, monkeypatch):
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "/shelf")
+    exposure = read_exposure(build_parser().parse_args([]))
+    forged = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
+    with TestClient(create_app(Service(tiny_models), exposure=exposure)) as client:
+        assert client.get("/config", headers=forged).json()["root"] == "http://testserver/shelf"
+        assert client.get("/shelf/healthz").json()["status"] == "ok"
 
 
 @needs_nginx
@@ -218,8 +221,9 @@ def test_a_slash_at_the_end_of_a_prefix_does_not_matter(text, prefix):
     assert checked_root_path(text) == prefix
 
 
-def test_a_proxy_that_is_no_address_is_refused_in_one_line():
-    command = [sys.executable, "-m", "app.server", "--trusted_proxies", "proxy.example"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1 and "'proxy.example' is not an address" in result.stderr
+def test_a_proxy_that_is_not_an_address_is_refused_in_one_line(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--trusted_proxies", "proxy.example"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "'proxy.example' is not an address" in error

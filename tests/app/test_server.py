@@ -20,10 +20,11 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
+from app.guard.exposure import Exposure
 from app.server import create_app, main
 from app.service import Service
 from tests.make_tiny_model import COLOR_FOR_LABEL, write_tiny_model
-from tests.rest_client import image, post
+from tests.rest_client import image, post, running
 
 
 def test_one_image_gets_a_typed_answer(api):
@@ -172,9 +173,11 @@ def test_the_page_and_the_api_live_on_one_server(tiny_models):
         assert api.get("/v1/nothing").json()["code"] == "not_found"
 
 
-def test_the_load_benchmark_counts_answers_and_reads_the_memory(capsys):
+def test_the_load_benchmark_counts_answers_and_reads_the_memory(tiny_models, capsys, monkeypatch):
     from benchmarks import app_load
 
+    app = create_app(Service(tiny_models), page=False, exposure=Exposure("on"))
+    monkeypatch.setattr(app_load, "running_server", lambda: running(app))
     assert app_load.main(["--requests", "6", "--clients", "3", "--memory_requests", "4"]) == 0
     out = capsys.readouterr().out
     assert "6 requests from 3 clients: 6 answers" in out

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -13,10 +12,10 @@ from app import limits
 from app.batches import Batch
 from app.decode_pool import DecodePool
 from app.images import load_image
-from app.limits import BusyError, NotAnImageError, RequestError, TooLargeError, UnknownModelError, UnreadableError
+from app.limits import NotAnImageError, RequestError, TooLargeError, UnknownModelError, UnreadableError
 from app.model_files import ModelError
 from app.pages.batch import classified
-from app.service import ConcurrencyLimiter, Service
+from app.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "app" / "examples"
@@ -57,36 +56,6 @@ def test_a_large_screenshot_is_shrunk_but_its_boxes_are_not(service, monkeypatch
         assert all(abs(a - b) <= 8 for a, b in zip(one["box"], other["box"], strict=True))
 
 
-def test_the_limiter_lets_some_in_makes_some_wait_and_sends_the_others_away():
-    limiter = ConcurrencyLimiter(running=1, waiting=1, seconds=5)
-    inside, leave, waited = threading.Event(), threading.Event(), []
-
-    def stay():
-        with limiter():
-            inside.set()
-            leave.wait(5)
-
-    def wait():
-        with limiter():
-            waited.append(True)
-
-    first = threading.Thread(target=stay)
-    first.start()
-    assert inside.wait(5)
-    second = threading.Thread(target=wait)
-    second.start()
-    while limiter.places._value:
-        pass
-    with pytest.raises(BusyError), limiter():
-        pass
-    leave.set()
-    first.join(5)
-    second.join(5)
-    assert waited == [True]
-    with limiter():
-        pass
-
-
 def test_a_heat_map_is_an_image_of_the_same_shape(service):
     image = service.heat_map(SHIRT)
     assert abs(image.width / image.height - 480 / 640) < 0.01
@@ -120,10 +89,10 @@ def test_all_time_of_a_batch_counts_also_that_of_slow_images_and_thumbnails(serv
 
 def test_a_decoder_that_dies_costs_its_image_only(models):
     pool = DecodePool(1)
-    service = Service(models, pool.load)
+    service = Service(models, pool)
     first, second = service.classify_batch([SHIRT, SHIRT])
     assert first.status == second.status == "ok"
-    for worker in pool._idle:
+    for worker in pool.quick.idle:
         worker.process.kill()
         worker.process.wait(10)
     assert service.classify(SHIRT).prediction.status == "ok"

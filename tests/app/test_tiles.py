@@ -1,4 +1,4 @@
-"""What is no page of products, and pages of extreme shapes: an answer within seconds and bounded memory."""
+"""Pages without products, and pages of extreme shapes: an answer within seconds and bounded memory."""
 
 import time
 

@@ -10,7 +10,9 @@ import pytest
 from drawings import card_of, drawing, fill, rejected_of, rows_of
 
 from data_prep import image_folder
+from data_prep.pipeline.class_folders import read_class_folders
 from data_prep.pipeline.prepared import load_prepared
+from data_prep.pipeline.trees import Folder
 
 CLASSES = ("bag", "hat")
 PLAIN = [f"{label}/{number}.jpg" for label in CLASSES for number in range(10)]
@@ -358,11 +360,11 @@ def test_a_file_that_is_no_table_is_refused_in_one_line(tmp_path, capsys, messag
 # --- the command line ------------------------------------------------------------------------------------------------
 
 MISTAKES = {
-    (): "give --input DIR",
+    (): "give --input with a folder, an archive or a table",
     ("--input", "nowhere"): "no folder nowhere",
-    ("--csv", "x.csv"): "--image_column and --label_column",
+    ("--csv", "unusual.csv"): "no column called image_path or image or path or file: give --image_column, one of a, b",
     ("--input", ".", "--id_column", "a"): "--id_column: only used together with --csv",
-    ("--csv", "x.csv", *COLUMNS, "--layout", "splits"): "only used without --csv",
+    ("--csv", "x.csv", *COLUMNS, "--layout", "splits"): "only used without a table",
     ("--csv", "nothing.csv", *COLUMNS): "no file nothing.csv",
     ("--csv", "catalogue.csv", *COLUMNS, "--encoding", "klingon"): "unknown encoding 'klingon'",
     ("--csv", "catalogue.csv", *COLUMNS, "--encoding", "ascii"): "not ascii text",
@@ -374,6 +376,7 @@ MISTAKES = {
 @pytest.mark.parametrize("options", MISTAKES, ids=MISTAKES.values())
 def test_a_mistake_is_answered_in_one_line(tmp_path, capsys, monkeypatch, options):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "unusual.csv").write_text("a,b\n1,2\n")
     table(tmp_path, ["photos/0.jpg,Hüte"])
     monkeypatch.chdir(tmp_path)
     assert MISTAKES[options] in refusal(capsys, tmp_path / "out", *options)
@@ -388,6 +391,6 @@ def test_the_marks_of_both_utf16_orders_are_known(tmp_path):
 
 @pytest.mark.real_data
 def test_the_given_validation_images_of_the_clothing_data_stay_validation(shared):
-    rows, notes = image_folder.read_folder(shared / "data" / "clothing", "auto")
+    rows, notes = read_class_folders(Folder(shared / "data" / "clothing"), "auto")
     assert Counter(row.split for row in rows if not row.reject) == {"train": 3068, "validation": 341}
     assert len({row.labels["label"] for row in rows}) == 10 and not notes

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -176,8 +178,18 @@ def test_unreadable_pages_cost_a_line_each(tmp_path):
         reasons = {row["file"]: row["reason"] for row in csv.DictReader(file)}
     assert "damaged image" in reasons["Home/broken.jpg"]
     assert "empty file" in reasons["Home/empty.png"]
-    assert "not a screenshot" in reasons["Home/notes.txt"]
+    assert "not an image file" in reasons["Home/notes.txt"]
     assert reasons["Home/dark.png"] == "no product image on the page"
+
+
+def test_an_archive_of_pages_gives_what_its_folder_gives(tmp_path):
+    pages = screenshots(tmp_path / "pages")
+    (pages / "Home" / "@eaDir").mkdir()
+    shutil.make_archive(str(tmp_path / "packed"), "gztar", pages)
+    for name in ("pages", "packed.tar.gz"):
+        prepare("--input", tmp_path / name, "--output", tmp_path / f"{name}.out")
+    cards = [(tmp_path / f"{name}.out" / "dataset_info.md").read_text() for name in ("pages", "packed.tar.gz")]
+    assert len({re.search("fingerprint: (.*)", card)[1] for card in cards}) == 1
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_the_score_of_the_detector_is_a_logistic_function_of_the_energy(calibrat
     wanted = np.log(np.exp(-energy) - 3) / 8
     pixels = np.zeros((1, 3, 32, 32), np.float32)
     pixels[:, 2] = wanted
-    (prediction,) = calibrated.predict_pixels(pixels)
+    (prediction,) = calibrated.predict_read([b""], pixels)
     assert prediction.unknown_score == pytest.approx(position, abs=1e-4)
     assert (prediction.label, prediction.status) == ("Flats", status)
 

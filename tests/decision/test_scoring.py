@@ -91,8 +91,7 @@ def test_samples_without_a_score_do_not_count_and_json_gets_null_for_none():
 
 def test_levels_are_compared_by_the_path_of_the_predicted_label():
     paths = [["Top", "Shirts", "a"], ["Top", "Knit", "b"], ["Shoes", "Flat", "c"]]
-    taxonomy = Taxonomy.of(["kind", "family", "label"], paths) if hasattr(Taxonomy, "of") else None
-    taxonomy = taxonomy or type("T", (), {"levels": ["kind", "family", "label"], "paths": paths})()
+    taxonomy = Taxonomy(paths, ["kind", "family", "label"])
     actual = {"kind": ["Top", "Shoes", "Top"], "family": ["Knit", "Flat", "Shirts"]}
     scores = level_scores(taxonomy, actual, np.array([0, 2, 2]), np.ones((3, 3), np.float32))
     assert {name: value["value"] for name, value in scores.items()} == {

@@ -20,6 +20,7 @@ from evaluation.ood import Centers, fit_unknown, out_of_fold_centers
 from evaluation.predictions import SplitOutputs
 from evaluation.scoring import expected_calibration_error
 from evaluation.thresholds import LevelAnswers, accepted, answers, fit_level, fit_thresholds, upper_bound
+from tests.evaluation.kind_data import with_embeddings, write_catalog
 from tests.make_tiny_model import COLOR_FOR_LABEL, LABELS, TAXONOMY, write_calibration, write_tiny_model
 
 SURE, NEVER = 0.9, None
@@ -270,14 +271,18 @@ def test_energy_and_distance_are_what_their_papers_say():
 
 
 @pytest.fixture(scope="module")
-def calibrated(trained, drawn_dataset, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("calibrated") / "drawn"
-    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("checkpoint-*", "*.bin", "*.pt"))
-    calibrate.main(["--model", str(folder), "--dataset", str(drawn_dataset), "--coverage", "0.9"])
+def catalog(tmp_path_factory) -> Path:
+    return write_catalog(tmp_path_factory.mktemp("data") / "catalog")
+
+
+@pytest.fixture(scope="module")
+def calibrated(catalog, tmp_path_factory) -> Path:
+    folder = with_embeddings(write_tiny_model(tmp_path_factory.mktemp("calibrated") / "drawn"))
+    calibrate.main(["--model", str(folder), "--dataset", str(catalog), "--coverage", "0.9"])
     return folder
 
 
-def test_calibrate_writes_what_the_classifier_reads(calibrated, drawn_dataset):
+def test_calibrate_writes_what_the_classifier_reads(calibrated):
     content = json.loads((calibrated / "calibration.json").read_text())
     classifier = Classifier.load(calibrated)
     assert classifier.calibration.temperature == content["temperature"]
@@ -297,8 +302,8 @@ def test_another_model_beside_a_calibration_is_noticed(calibrated, tmp_path, cap
     assert "another model.onnx" in capsys.readouterr().err
 
 
-def test_the_scorecard_has_every_level_and_target(calibrated, drawn_dataset, tmp_path, capsys):
-    automation.main(["--model", str(calibrated), "--dataset", str(drawn_dataset), "--output", str(tmp_path)])
+def test_the_scorecard_has_every_level_and_target(calibrated, catalog, tmp_path, capsys):
+    automation.main(["--model", str(calibrated), "--dataset", str(catalog), "--output", str(tmp_path)])
     text = (tmp_path / "automation.md").read_text()
     assert all(f"| articleType | {target} |" in text for target in ("95%", "98%", "99%"))
     assert "Expected calibration error" in text

@@ -93,6 +93,14 @@ def test_a_hard_link_in_a_tar_has_the_bytes_of_its_member(image_files, tmp_path,
     assert "a hard link to 'gone.png', which is not in the archive" in found[4]
 
 
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_member_of_a_compressed_tar_that_grows_as_no_image_does_fails_alone(image_files, tmp_path, mode):
+    image = image_files[0].read_bytes()
+    path = write_tar(tmp_path / "a.tar", {"a.png": image, "big.png": image + bytes(60_000_000), "b.png": image}, mode)
+    first, second, third = colors([path]).values()
+    assert (first, third) == (RED, RED) and "bytes that unpack to more than" in second
+
+
 def header(name: str, kind: bytes, size: int) -> bytes:
     member = tarfile.TarInfo(name)
     member.type, member.size = kind, size
@@ -120,6 +128,20 @@ def test_a_list_of_files_that_a_second_end_record_hides_is_counted(tmp_path, mon
     end = b"PK\x05\x06" + b"PK\x05\x06" + struct.pack("<HHIIH", 1, 1, len(listed), 0, 0)
     with pytest.raises(zip_archive.ZipLimitError, match="list of files"):
         zip_archive.ZipArchive(io.BytesIO(local + listed + end), max_list_bytes=1000)
+
+
+def test_only_an_archive_with_room_for_as_many_images_may_list_very_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(zip_archive, "FEW_ENTRIES", 100)
+    for content, expected in ((b"", "a list of 300 files, at most"), (bytes(400), "not an image file")):
+        members = {f"{number}.jpg": content for number in range(300)}
+        path = write_zip(tmp_path / f"{len(content)}.zip", members, zipfile.ZIP_STORED)
+        assert any(expected in found for found in colors([path]).values())
+
+
+def test_a_list_of_files_that_is_mostly_extra_fields_is_refused_before_it_is_parsed(tmp_path):
+    extra = b"\x99\x99\0\0" * 16_000
+    path = zip_of_names(tmp_path / "a.zip", {b"%d.png" % number: b"x" for number in range(40)}, extra=extra)
+    assert any("a list of 40 files that has 2," in found for found in colors([path]).values())
 
 
 def test_a_pipe_named_like_an_archive_is_a_row(tmp_path):

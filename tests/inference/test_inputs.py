@@ -12,8 +12,8 @@ import pytest
 
 import predict
 from app.images import HEAD_BYTES
+from data_prep.pipeline import tar_archive
 from inference.readers import archive as archive_reader
-from inference.readers import tar_archive
 from inference.readers.archive import ZipReader
 from inference.readers.base import InputError, Lookup, count_images
 from inference.readers.parse import parse_readers

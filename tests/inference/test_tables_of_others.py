@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 import os
+import zipfile
 
 import openpyxl
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from inference.readers import references
+from inference.readers.base import InputError
 from inference.readers.parse import parse_readers
 from tests.inference.command import run
 from tests.inference.containers import BLACK, BLUE, EXPECTED, GREEN, RED, colors
@@ -30,6 +32,36 @@ def test_any_usual_encoding_and_separator_is_read(image_files, tmp_path, encodin
 def test_a_separator_line_quotes_and_backslashes_are_understood(image_files, tmp_path):
     (tmp_path / "t.csv").write_text('sep=;\n"sku";"image"\n"a;b";"images\\Tshirts.png"\n')
     assert list(colors([tmp_path / "t.csv"]).values()) == [RED]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_stray_zero_a_mark_and_any_end_of_lines_are_no_obstacle(image_files, tmp_path, end):
+    lines = ["sku,image,note", '"00\0 7",images/Tshirts.png,"two', 'lines"', "1,23E+5,images/Flats.png", ",,", ""]
+    (tmp_path / "t.csv").write_bytes(end.join(lines).encode("utf-8-sig"))
+    (reader,) = parse_readers([str(tmp_path / "t.csv")])
+    first, second = (record.values for record in reader.as_table().table.records())
+    assert first == ["00 7", "images/Tshirts.png", f"two{end}lines"]
+    assert second == ["1", "23E+5", "images/Flats.png"]
+
+
+def test_a_table_of_more_columns_than_a_sheet_has_is_refused_before_its_rows_are_read(tmp_path):
+    (tmp_path / "t.jsonl").write_text("\n".join(f'{{"image": "a.png", "key{n}": 1}}' for n in range(17_000)))
+    with pytest.raises(InputError, match="has 17,001 columns; at most 16,384 are read"):
+        parse_readers([str(tmp_path / "t.jsonl")])
+
+
+def test_a_workbook_that_unpacks_to_far_more_than_sheets_do_is_refused_unread(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["image"])
+    book.save(tmp_path / "whole.xlsx")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.xlsx") as whole,
+        zipfile.ZipFile(tmp_path / "t.xlsx", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in whole.namelist():
+            bomb.writestr(name, b"<row/>" * 10_000_000 if "sheet1" in name else whole.read(name))
+    with pytest.raises(InputError, match="far more than sheets do"):
+        parse_readers([str(tmp_path / "t.xlsx")])
 
 
 @pytest.mark.parametrize("suffix", ["xlsx", "jsonl", "json", "tsv", "parquet"])
@@ -73,6 +105,14 @@ def test_a_list_of_windows_is_read(image_files, tmp_path, monkeypatch):
     (tmp_path / "list.txt").write_bytes("images\\Tshirts.png\r\n".encode("utf-16"))
     assert list(colors([f"@{tmp_path / 'list.txt'}"]).values()) == [RED]
     assert list(colors([f"@{tmp_path / 'list.txt'}"], image_root=str(tmp_path)).values()) == [RED]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "gbk"])
+def test_a_list_in_any_usual_encoding_and_with_quotes_finds_its_files(image_files, tmp_path, encoding):
+    name = "衬衫连衣裙.png" if encoding == "gbk" else "Größe für Damen.png"
+    image_files[0].rename(tmp_path / "images" / name)
+    (tmp_path / "list.txt").write_bytes(f'images\\{name}\r\n"images\\Flats.png"\r\n'.encode(encoding))
+    assert list(colors([f"@{tmp_path / 'list.txt'}"]).values()) == [RED, BLUE]
 
 
 def test_addresses_are_fetched_only_when_asked_for_and_never_from_this_machine(tmp_path):

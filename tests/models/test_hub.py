@@ -5,39 +5,53 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import models.torchvision_cpu  # noqa: F401  before transformers
+
+import huggingface_hub
 import pytest
 import yaml
+from huggingface_hub import constants
 
+import export
+import predict
+import train
+from app.classifier import Classifier
 from tests.drawings import draw
-from tests.hub_server import running_hub
+from tests.hub_server import Hub, running_hub
 from tests.models.test_parity import STOCK
 
-ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a token of the stand-in"
 COMPLETE = {"model.safetensors", "config.json", "preprocessor_config.json", "README.md", "model.onnx", "arguments.json"}
 
 
+def use_hub(patch: pytest.MonkeyPatch, home: Path, endpoint: str, token: str = TOKEN, offline: bool = False) -> None:
+    """What HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE set in a process of its own."""
+    for name in [name for name in os.environ if name.startswith("HF_") or name.lower().endswith("proxy")]:
+        patch.delenv(name)
+    patch.setenv("HF_TOKEN", token)
+    patch.setattr(constants, "ENDPOINT", endpoint)
+    patch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    patch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    patch.setattr(constants, "HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
+    huggingface_hub.close_session()  # one of another test knows another network
+
+
 @pytest.fixture
-def hub():
+def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
     with running_hub(TOKEN) as hub:
+        use_hub(monkeypatch, tmp_path, hub.url)
         yield hub
+    huggingface_hub.close_session()
 
 
-def run(home: Path, endpoint: str, *command: str, cwd: Path = ROOT, **more: str) -> subprocess.CompletedProcess:
-    """A command as a user types it, with a home of its own and the stand-in for the Hub."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("proxy")}
-    own = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": TOKEN}
-    return subprocess.run(
-        [sys.executable, *command], cwd=cwd, env=kept | own | more, capture_output=True, text=True, timeout=300
-    )
-
-
-@pytest.fixture
-def folder(trained, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def folder(trained, tmp_path_factory) -> Path:
     """The trained folder as an interrupted push of transformers left it: with a pickle."""
-    folder = tmp_path / "shirts"
+    folder = tmp_path_factory.mktemp("pushed") / "shirts"
     folder.mkdir()
     for path in trained.iterdir():
         if path.is_file():
@@ -49,58 +63,80 @@ def folder(trained, tmp_path) -> Path:
     return folder
 
 
-def test_export_push_sends_the_whole_folder_without_pickles_and_prints_the_address(folder, hub, tmp_path):
-    result = run(tmp_path, hub.url, "export.py", "--model", str(folder), "--push", "me/shirts")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"{hub.url}/me/shirts"
+def test_export_push_sends_the_whole_folder_without_pickles_and_stock_transformers_loads_it(
+    folder, hub, tmp_path, capsys
+):
+    export.main(["--model", str(folder), "--push", "me/shirts"])
+    assert capsys.readouterr().out.splitlines()[-1] == f"{hub.url}/me/shirts"
     assert set(hub.files) == COMPLETE | {"unknown_centres.npy", "calibration.json"}
     card = yaml.safe_load(hub.files["README.md"].decode().split("---\n")[1])
     assert card["datasets"] and card["license"] and card["model-index"][0]["results"]
     assert "masterCategory" in hub.files["README.md"].decode()
     assert "cc0-1.0" in hub.files["README.md"].decode()
+    assert said_by_stock_transformers("me/shirts", hub, tmp_path) == said_by_classifier(folder, tmp_path)
 
 
-def test_what_was_pushed_loads_in_stock_transformers(folder, hub, tmp_path):
-    assert run(tmp_path, hub.url, "export.py", "--model", str(folder), "--push", "me/shirts").returncode == 0
-    draw(1).save(tmp_path / "one.png")
-    loaded = run(tmp_path / "cache", hub.url, "-c", STOCK, "me/shirts", str(tmp_path / "one.png"), cwd=tmp_path)
-    assert loaded.returncode == 0, loaded.stderr[-3000:]
-    local = run(tmp_path, hub.url, "-c", STOCK, str(folder), str(tmp_path / "one.png"), cwd=tmp_path)
-    assert json.loads(loaded.stdout.splitlines()[-1]) == json.loads(local.stdout.splitlines()[-1])
+def said_by_stock_transformers(repository: str, hub: Hub, home: Path) -> dict[str, float]:
+    """In an empty folder and a process of its own, which knows the Hub by the variables that a user sets."""
+    draw(1).save(home / "one.png")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    environment |= {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(home / "cache"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_TOKEN": TOKEN,
+    }
+    command = [sys.executable, "-c", STOCK, repository, str(home / "one.png")]
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    by_pipeline, _ = json.loads(done.stdout.splitlines()[-1])[str(home / "one.png")]
+    return {label: round(score, 3) for label, score in by_pipeline.items()}
 
 
-def test_train_pushes_when_it_is_done_and_predict_still_reads_the_folder(drawn_dataset, hub, tmp_path):
+def said_by_classifier(folder: Path, home: Path) -> dict[str, float]:
+    classifier = Classifier.load(shutil.copytree(folder, home / "own", ignore=shutil.ignore_patterns("*.bin", "cal*")))
+    (prediction,) = classifier.predict([home / "one.png"], top_k=len(classifier.labels))
+    return pytest.approx({one.label: one.confidence for one in prediction.top_k}, abs=1e-3)
+
+
+def test_train_pushes_when_it_is_done_and_predict_still_reads_the_folder(drawn_dataset, hub, tmp_path, capsys):
     output = tmp_path / "shirts"
-    given = ["--model", "mobilenet_v2", "--from_scratch", "--dataset", str(drawn_dataset), "--label", "articleType"]
+    given = ["--model", "basic_cnn", "--from_scratch", "--dataset", str(drawn_dataset), "--label", "articleType"]
     more = ["--image_size", "32", "--num_train_epochs", "1", "--push_to_hub", "--hub_model_id", "me/shirts"]
-    result = run(tmp_path, hub.url, "train.py", *given, *more, "--output_dir", str(output))
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.splitlines()[-1] == f"{hub.url}/me/shirts"
-    assert set(hub.files) == COMPLETE
+    train.main([*given, *more, "--output_dir", str(output)])
+    assert f"{hub.url}/me/shirts" in capsys.readouterr().out.splitlines()
+    assert set(hub.files) >= {*COMPLETE, "calibration.json", "scorecard.json"}
+    assert not [name for name in hub.files if name.endswith((".bin", ".pt", ".pth", ".pkl", ".parquet"))]
     draw(1).save(tmp_path / "one.png")
-    answer = run(tmp_path, hub.url, "predict.py", "--model", str(output), "--image_path", str(tmp_path / "one.png"))
-    assert answer.returncode == 0, answer.stderr
+    predict.main(["--model", str(output), "--image_path", str(tmp_path / "one.png")])
+    assert "one.png" in capsys.readouterr().out
+
+
+def fails_in_one_line(command, arguments: list[str], capsys) -> str:
+    with pytest.raises(SystemExit) as caught:
+        command(arguments)
+    said = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert said.count("\n") == 1
+    return said
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("given", "message"),
     [
-        ({"HF_TOKEN": ""}, "hf auth login"),
-        ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
-        ({"HF_TOKEN": "another"}, "does not know this token"),
-        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached"),
+        ({"token": ""}, "hf auth login"),
+        ({"offline": True}, "HF_HUB_OFFLINE is set"),
+        ({"token": "another"}, "does not know this token"),
+        ({"endpoint": "http://127.0.0.1:9"}, "cannot be reached"),
     ],
 )
-def test_a_push_that_cannot_work_ends_in_one_line(folder, hub, tmp_path, more, message):
-    result = run(tmp_path, hub.url, "export.py", "--model", str(folder), "--push", "me/shirts", **more)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+def test_a_push_that_cannot_work_ends_in_one_line(folder, hub, tmp_path, monkeypatch, capsys, given, message):
+    use_hub(monkeypatch, tmp_path, **({"endpoint": hub.url} | given))
+    assert message in fails_in_one_line(export.main, ["--model", str(folder), "--push", "me/shirts"], capsys)
 
 
-def test_without_a_token_training_does_not_even_begin(drawn_dataset, hub, tmp_path):
+def test_without_a_token_training_does_not_even_begin(drawn_dataset, hub, tmp_path, monkeypatch, capsys):
+    use_hub(monkeypatch, tmp_path, hub.url, token="")
     given = ["--dataset", str(drawn_dataset), "--label", "articleType", "--from_scratch", "--push_to_hub"]
-    result = run(tmp_path, hub.url, "train.py", *given, "--output_dir", str(tmp_path / "run"), HF_TOKEN="")
-    assert result.returncode == 2
-    assert "hf auth login" in result.stderr.splitlines()[-1]
+    assert "hf auth login" in fails_in_one_line(train.main, [*given, "--output_dir", str(tmp_path / "run")], capsys)
     assert not (tmp_path / "run" / "model.safetensors").exists()

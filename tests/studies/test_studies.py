@@ -10,7 +10,6 @@ import models.torchvision_cpu  # noqa: F401  before transformers
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from datasets import load_from_disk
 from drawn_products import draw_product
 from PIL import Image
@@ -21,19 +20,18 @@ from data_prep.pipeline.build import write_dataset
 from data_prep.pipeline.images import FileImage
 from data_prep.pipeline.schema import Options, Row, Source
 from models.registry import build_model
-from studies.common.network import Network, linear_head
-from studies.common.probe import held_out_logits, held_out_neighbors
 from studies.common.units import Unit, result_of, run_missing
 from studies.domain_gap import study as domain_gap
 from studies.domain_gap.adaptation import adapt, information_loss
 from studies.domain_gap.batch_norm import adapt_batch_norm
 from studies.domain_gap.clustering import mean_answer
-from studies.domain_gap.coarse_labels import MarginalLoss
 from studies.domain_gap.common_labels import COMMON, SHARED, TABLE, among, in_common
 from studies.domain_gap.ship import averaged
 from studies.slash8 import study as slash8
 from studies.slash8.data import prepare
 from studies.slash8.rows import ROWS
+from training.frozen_head import held_out_logits, held_out_neighbors
+from training.network import Network, linear_head
 
 TILES_PER_PAGE = 2
 
@@ -225,15 +223,6 @@ def test_a_damaged_result_is_named(tmp_path):
     unit.path(tmp_path).with_suffix(".npz").write_bytes(b"")
     with pytest.raises(ValueError, match="damaged"):
         result_of(unit, tmp_path)
-
-
-def test_a_leaf_label_costs_its_cross_entropy_and_a_coarse_one_the_sum_of_its_leaves():
-    logits = torch.tensor([[2.0, 1.0, -1.0], [0.0, 3.0, 1.0]])
-    leaf = F.one_hot(torch.tensor([0, 2]), 3).float()
-    assert torch.allclose(MarginalLoss(0.1)(logits, leaf), F.cross_entropy(logits, leaf.argmax(1), label_smoothing=0.1))
-    coarse = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
-    sums = (logits.softmax(1) * coarse).sum(1)
-    assert torch.allclose(MarginalLoss()(logits, coarse), -sums.log().mean())
 
 
 def test_a_model_of_article_types_answers_in_the_common_classes_by_sums():

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 import train
+from training import one_command
 from training.augment.batch import AUGMENTATIONS, batch_transforms
 from training.augment.mixup import PerSampleErasing, PerSampleMix
 from training.augment.phone import background_masks, jpeg
@@ -215,8 +216,8 @@ class _Backbone(TrainerCallback):
 
 
 def test_a_frozen_backbone_rests_with_its_statistics_until_its_epoch(drawn_dataset, base, tmp_path, monkeypatch):
-    watched = partial(train.train_model, trainer_class=_with(ImageTrainer, _Backbone()))
-    monkeypatch.setattr(train, "train_model", watched)
+    watched = partial(one_command.train_model, trainer_class=_with(ImageTrainer, _Backbone()))
+    monkeypatch.setattr(one_command, "train_model", watched)
     more = ["--freeze_backbone", "1", "--num_train_epochs", "2", "--load_best_model_at_end", "False"]
     run(drawn_dataset, tmp_path / "run", "--pretrained", str(base), "--layer_decay", "0.7", *more)
     assert _Backbone.moved == [(False, True), (True, True)]

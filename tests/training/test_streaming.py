@@ -23,6 +23,11 @@ from training.streaming import StreamedImageDataset, open_shards
 TRAINING = ["--model", "basic_cnn", "--from_scratch", "--image_size", "32", "--num_train_epochs", "2"]
 
 
+@pytest.fixture(autouse=True)
+def no_pause_between_tries(monkeypatch):
+    monkeypatch.setattr(datasets.config, "STREAMING_READ_RETRY_INTERVAL", 0)
+
+
 @pytest.fixture(scope="module")
 def shards(drawn_dataset, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("shards") / "drawn"

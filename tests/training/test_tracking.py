@@ -4,6 +4,7 @@ import json
 import struct
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import models.torchvision_cpu  # noqa: F401  before transformers
 
@@ -130,7 +131,7 @@ def test_no_key_is_in_any_file_or_on_the_screen(recorded):
 def test_trackio_gets_the_same(drawn_dataset, tmp_path, monkeypatch):
     pytest.importorskip("trackio")
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    project = tmp_path.parent.name + tmp_path.name  # trackio may have read TRACKIO_DIR before: a project of our own
+    project = uuid4().hex  # trackio may have read TRACKIO_DIR before, and keeps what earlier runs left
     more = ("--report_to", "trackio", "--project", project, "--export_onnx", "False")
     run(drawn_dataset, tmp_path / "run", *more)
     from trackio.sqlite_storage import SQLiteStorage

@@ -124,7 +124,7 @@ def test_tracking_without_a_key_records_on_disk(drawn_dataset, tmp_path, monkeyp
     ("more", "message"),
     [
         (["--label", "colour"], "has no label column 'colour'; it has "),
-        (["--dataset", "nowhere"], "nowhere is not a prepared dataset"),
+        (["--dataset", "nowhere"], "--dataset nowhere: there is no such folder, archive or table"),
         (["--modle", "vit"], "--modle"),
         (["--augment", "wild"], "invalid choice: 'wild'"),
         (["--model", "org/unknown"], "--from_scratch needs a model of this table, not 'org/unknown'"),

@@ -175,7 +175,7 @@ def test_two_runs_cannot_write_to_one_folder(site, tmp_path, capsys):
         (["--urls", "LIST"], "no address has a label"),
         (["--urls", "EMPTY", "--label", "a"], "holds no address"),
         (["--urls", "COLUMNS", "--label", "a"], "has no column url"),
-        (["--urls", "BINARY", "--label", "a"], "not UTF-8"),
+        (["--urls", "BINARY", "--label", "a"], "it has NUL bytes"),
         (["--urls", "LIST", "--label", "a", "--delay", "0.001"], "impolite"),
         (["--urls", "LIST", "--label", "a", "--delay", "nan"], "not a number of seconds"),
         (["--urls", "LIST", "--label", "a", "--max_bytes", "-1"], "not a whole number"),

@@ -1,7 +1,8 @@
 """Classifiers on the features of weights that are not trained further: a linear layer, and nearest neighbours.
 
-logits = held_out_logits(embeddings, truth, fold_of)     # each image's from the folds that did not hold it
-weight, bias = linear_layer(embeddings, truth)           # for the network that gave the features
+strength = choose_strength(embeddings, truth, fold_of)             # by cross-validation
+logits = held_out_logits(embeddings, truth, fold_of, strength)     # each image's from the folds that did not hold it
+weight, bias = linear_layer(embeddings, truth, strength)           # for the network that gave the features
 model = with_layer("pretrained/lite2", names, 260, weight, bias)
 
 embeddings: (views, rows, dim) float32, such as an image's and its mirror image's. Fitted to the end, with no step size
@@ -12,28 +13,48 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 from transformers import PreTrainedModel
 
 from models.registry import build_model
-from studies.common.network import linear_head
+from training.network import linear_head
 
 NEIGHBORS = 5
-INVERSE_REGULARIZATION = 10.0
+STRENGTH = 10.0  # inverse of the regularization, scikit-learn's C
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)
+ROWS_TO_CHOOSE = 3000  # by; more would take minutes
 NEVER = -30.0  # logit of a class that no training image has
 
 
-def linear_layer(embeddings: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def choose_strength(embeddings: np.ndarray, truth: np.ndarray, fold_of: np.ndarray) -> float:
+    """The C whose classifiers find what their folds held out most likely; fold_of: (rows,)."""
+    rows = np.random.default_rng(0).permutation(len(truth))[:ROWS_TO_CHOOSE]
+    some, labels, folds = embeddings[:, rows], truth[rows], fold_of[rows]
+
+    def surprise(strength: float) -> float:
+        logits = held_out_logits(some, labels, folds, strength).mean(axis=0)
+        return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+
+    return min(STRENGTHS, key=surprise)
+
+
+def linear_layer(
+    embeddings: np.ndarray, truth: np.ndarray, strength: float = STRENGTH
+) -> tuple[np.ndarray, np.ndarray]:
     """Weight (classes, dim) and bias (classes,) float64 of logistic regression in which all classes count alike."""
+    weight, bias = np.zeros((truth.max() + 1, embeddings.shape[-1])), np.full(truth.max() + 1, NEVER)
+    if len(np.unique(truth)) == 1:
+        bias[truth[0]] = 0.0
+        return weight, bias
     length = np.linalg.norm(embeddings, axis=-1).mean()
-    regression = LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=3000, class_weight="balanced")
+    regression = LogisticRegression(C=strength, max_iter=3000, class_weight="balanced")
     regression.fit(np.concatenate(embeddings) / length, np.tile(truth, len(embeddings)))
     coefficients, intercepts = regression.coef_ / length, regression.intercept_
     if len(regression.classes_) == 2:  # scikit-learn then keeps the difference of the two
         coefficients, intercepts = (np.concatenate([-half, half]) for half in (coefficients / 2, intercepts / 2))
-    weight, bias = np.zeros((truth.max() + 1, embeddings.shape[-1])), np.full(truth.max() + 1, NEVER)
     weight[regression.classes_], bias[regression.classes_] = coefficients, intercepts
     return weight, bias
 
@@ -50,12 +71,14 @@ def with_layer(source: str, labels: Sequence[str], size: int, weight: np.ndarray
     return model
 
 
-def held_out_logits(embeddings: np.ndarray, truth: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
+def held_out_logits(
+    embeddings: np.ndarray, truth: np.ndarray, fold_of: np.ndarray, strength: float = STRENGTH
+) -> np.ndarray:
     """(2, rows, classes) float64, of the image and of its mirror image."""
     logits = np.full((*embeddings.shape[:2], truth.max() + 1), NEVER)
     for fold in np.unique(fold_of):
         held_out = fold_of == fold
-        weight, bias = linear_layer(embeddings[:, ~held_out], truth[~held_out])
+        weight, bias = linear_layer(embeddings[:, ~held_out], truth[~held_out], strength)
         logits[:, held_out, : len(bias)] = embeddings[:, held_out] @ weight.T + bias
     return logits
 

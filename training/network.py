@@ -4,6 +4,7 @@ model = Network(Path("runs/mobilenet_v2"))
 logits = model.logits(pixels)          # pixels: (rows, size, size, 3) uint8
 """
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from scipy.special import softmax
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
-from app.classifier import TTA_CORNERS, TTA_SCALE
+from app.views import CORNERS, SCALE
 from models.layers import head_of
 from models.registry import normalization_of
 from training.arguments import bf16_is_fast
@@ -41,11 +42,18 @@ class Network:
 
     @torch.inference_mode()
     def embeddings(self, pixels: np.ndarray) -> np.ndarray:
-        """What the last linear layer reads: (rows, height, width, 3) uint8 -> (rows, dim) float32."""
+        """What the last linear layer reads: (rows, height, width, 3) uint8 -> (rows, dim) float32.
+
+        Several threads may call it at the same time.
+        """
         inputs_of_head: list[np.ndarray] = []
-        hook = linear_head(self.model).register_forward_pre_hook(
-            lambda _, inputs: inputs_of_head.append(inputs[0].float().cpu().numpy())
-        )
+        own_thread = threading.get_ident()
+
+        def keep(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+            if threading.get_ident() == own_thread:
+                inputs_of_head.append(inputs[0].float().cpu().numpy())
+
+        hook = linear_head(self.model).register_forward_pre_hook(keep)
         try:
             self.logits(pixels)
         finally:
@@ -70,7 +78,7 @@ def linear_head(model: PreTrainedModel) -> torch.nn.Linear:
 
 def larger_size(size: int) -> int:
     """The side of the images that the crops of `views` are cut from."""
-    return round(TTA_SCALE * size)
+    return round(SCALE * size)
 
 
 def views(pixels: np.ndarray, larger: np.ndarray) -> Iterator[np.ndarray]:
@@ -79,7 +87,7 @@ def views(pixels: np.ndarray, larger: np.ndarray) -> Iterator[np.ndarray]:
     pixels: (rows, size, size, 3) uint8; larger: the same images with the side larger_size(size).
     """
     size, spare = pixels.shape[1], larger.shape[1] - pixels.shape[1]
-    corners = [(round(x * spare), round(y * spare)) for x, y in TTA_CORNERS]
+    corners = [(round(x * spare), round(y * spare)) for x, y in CORNERS]
     for view in (pixels, *(larger[:, top : top + size, left : left + size] for left, top in corners)):
         yield from with_mirror_images(view)
 

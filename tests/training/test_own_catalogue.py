@@ -1,0 +1,174 @@
+"""`python train.py --dataset X` for what a shop has: prepared, trained, calibrated, scored, and said on one screen."""
+
+import contextlib
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import models.torchvision_cpu  # noqa: F401  before transformers
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from drawings import draw, encode, fill
+from PIL import Image
+from transformers import AutoModelForImageClassification
+
+import predict
+import train
+from app.classifier import Classifier
+
+LEAVES = {  # a taxonomy of depth 4 with leaves at depths 2 to 4; the products are drawn
+    "Tshirts": "Shop > Apparel > Topwear > Tshirts",
+    "Jeans": "Shop > Apparel > Jeans",
+    "Sports Shoes": "Shop > Sports Shoes",
+}
+COLORS = {"Tshirts": "crimson", "Jeans": "navy", "Sports Shoes": "seagreen"}
+TINY = ["--image_size", "32", "--per_device_train_batch_size", "16", "--num_train_epochs", "1"]
+
+
+def draw_catalog(folder: Path, per_class: int = 12) -> list[tuple[str, str]]:
+    """(file, product) of soft patterns, each of its own, in the color of the product."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [(f"{product}_{seed}.jpg", product) for product in LEAVES for seed in range(per_class)]
+    for number, (name, product) in enumerate(rows):
+        color = Image.new("RGB", (60, 80), COLORS[product])
+        (folder / name).write_bytes(encode(Image.blend(draw(number), color, 0.5)))
+    return rows
+
+
+def write_table(path: Path, header: list[str], rows: list[list[str]]) -> Path:
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    """A folder with class folders, and with tables: of paths, of two columns with gaps, of columns that compete."""
+    folder = tmp_path_factory.mktemp("shop")
+    rows = draw_catalog(folder / "photos")
+    shelves = ["A" if number % 2 else "B" for number in range(len(rows))]
+    lines = [[f"photos/{name}", product, shelf] for (name, product), shelf in zip(rows, shelves, strict=True)]
+    write_table(folder / "two.csv", ["file", "what", "shelf"], lines)
+    write_table(folder / "catalogue.csv", ["file", "category"], [[file, LEAVES[product]] for file, product, _ in lines])
+    coarse = [[file, "Shop", "" if number % 4 == 3 else kind] for number, (file, kind, _) in enumerate(lines)]
+    write_table(folder / "coarse.csv", ["file", "department", "kind"], coarse)
+    for name, product in rows:
+        place = folder / "classes" / product / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "photos" / name, place)
+    return folder
+
+
+@pytest.fixture
+def inside(shop, monkeypatch) -> Path:
+    monkeypatch.chdir(shop)
+    return shop
+
+
+@pytest.fixture(scope="module")
+def backbone(shop, tmp_path_factory) -> Path:
+    """Weights that know colors."""
+    output = tmp_path_factory.mktemp("runs") / "backbone"
+    with contextlib.chdir(shop):
+        given = ["--dataset", "classes", "--model", "basic_cnn", "--image_size", "32", "--num_train_epochs", "12"]
+        more = ["--per_device_train_batch_size", "16", "--scorecard", "False", "--export_onnx", "False"]
+        train.main([*given, *more, "--output_dir", str(output)])
+    return output
+
+
+@pytest.fixture(scope="module")
+def frozen(shop, backbone, tmp_path_factory) -> tuple[Path, str]:
+    """A folder that one command made of class folders, and what it printed."""
+    screen = io.StringIO()
+    output = tmp_path_factory.mktemp("runs") / "frozen"
+    with contextlib.chdir(shop), contextlib.redirect_stdout(screen):
+        given = ["--dataset", "classes", "--model", "basic_cnn", "--pretrained", str(backbone), "--image_size", "32"]
+        train.main([*given, "--frozen", "True", "--output_dir", str(output)])
+    return output, screen.getvalue()
+
+
+def test_one_command_leaves_a_calibrated_folder_with_a_scorecard(frozen):
+    card = json.loads((frozen[0] / "scorecard.json").read_text())
+    assert card["scored_on"] == "out of fold" and card["rows"] == 36
+    assert card["accuracy"][0]["value"] > 0.6, "red, blue and green are easy to tell apart"
+    assert {row["target"] for row in card["publishable"]} == {0.95, 0.98, 0.99}
+    classifier = Classifier.load(frozen[0])
+    assert classifier.calibration is not None and classifier.labels == sorted(LEAVES)
+
+
+def test_the_last_screen_says_how_good_it_is_and_what_to_type_next(frozen):
+    folder, screen = frozen
+    assert "out of fold" in screen and "What can be published unseen" in screen and "Fewest training images" in screen
+    assert screen.rstrip().endswith(f"python predict.py --model {folder} --image_path photo.jpg")
+
+
+def test_a_frozen_folder_opens_in_transformers_with_the_same_answers(frozen, shop):
+    model = AutoModelForImageClassification.from_pretrained(frozen[0]).eval()
+    classifier = Classifier.load(frozen[0], calibrated=False)
+    pixels = classifier.read(shop / "photos" / "Jeans_0.jpg")[None]
+    with torch.inference_mode():
+        expected = model(pixel_values=torch.from_numpy(pixels)).logits.numpy()
+    assert np.allclose(classifier.logits(pixels), expected, atol=0.05)
+
+
+def test_embeddings_are_written_for_each_image(frozen, shop, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    images = [str(shop / "photos" / "Jeans_0.jpg"), str(tmp_path / "broken.jpg")]
+    output = tmp_path / "embeddings.parquet"
+    predict.main(["--model", str(frozen[0]), "--image_path", *images, "--embed", "--output", str(output)])
+    good, bad = pq.read_table(output).to_pylist()
+    assert np.allclose(good["embedding"], Classifier.load(frozen[0]).embed(images[:1])[0], atol=1e-5)
+    assert bad["embedding"] is None and bad["error"] and good["error"] is None
+
+
+def test_a_taxonomy_of_any_depth_is_trained_scored_and_answered(inside, tmp_path, capsys):
+    given = ["--dataset", "catalogue.csv", "--label_columns", "category", "--model", "basic_cnn", *TINY]
+    train.main([*given, "--output_dir", str(tmp_path / "run")])
+    assert "level_3" in capsys.readouterr().out
+    classifier = Classifier.load(tmp_path / "run")
+    depths = sorted(len(path) for path in classifier.taxonomy.paths)
+    assert depths == [2, 3, 4] and classifier.taxonomy.levels == ["level_1", "level_2", "level_3", "label"]
+    (answer,) = classifier.predict([inside / "photos" / "Jeans_0.jpg"])
+    assert answer.category_path in classifier.taxonomy.paths
+    assert len(answer.path_confidences) == len(answer.category_path)
+    assert answer.path_confidences[0] == pytest.approx(1)
+
+
+def test_images_with_a_coarser_label_only_train_too(inside, tmp_path):
+    given = ["--dataset", "coarse.csv", "--label_columns", "department", "kind", "--model", "basic_cnn", *TINY]
+    train.main([*given, "--output_dir", str(tmp_path / "run")])
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert sorted(config["id2label"].values()) == sorted(LEAVES)
+
+
+def test_several_columns_that_can_be_meant_are_listed(inside, capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--dataset", "two.csv", "--model", "basic_cnn", *TINY])
+    error = capsys.readouterr().err
+    assert "2 columns that can be meant, what, shelf: choose with --label_columns" in error
+
+
+def test_one_class_is_refused_before_any_work_with_the_cure(tmp_path, monkeypatch, capsys):
+    fill(tmp_path / "photos", [f"hat/{number}.jpg" for number in range(4)])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        train.main(["--dataset", "photos", "--model", "basic_cnn", *TINY])
+    assert "all 4 images are of one class, hat, and a classifier needs at least two" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "data" / "photos").exists()
+
+
+def test_what_was_prepared_is_used_again_until_the_input_changes(tmp_path, monkeypatch, backbone, capsys):
+    fill(tmp_path / "photos", [f"{label}/{number}.jpg" for label in ("hat", "shoe") for number in range(6)])
+    monkeypatch.chdir(tmp_path)
+    given = ["--dataset", "photos", "--frozen", "True", "--pretrained", str(backbone), "--model", "basic_cnn"]
+    train.main([*given, "--image_size", "32"])
+    train.main([*given, "--image_size", "32"])
+    assert "was prepared from photos before" in capsys.readouterr().err
+    fill(tmp_path / "photos", {"hat/new.jpg": 99})
+    train.main([*given, "--image_size", "32"])
+    assert "preparing photos as data/photos" in capsys.readouterr().err

@@ -1,0 +1,67 @@
+"""`--tune`, `--lr_find`, the sweep file and `--time_limit`: what is searched, drawn and kept."""
+
+import json
+import time
+from pathlib import Path
+
+import models.torchvision_cpu  # noqa: F401  before transformers
+
+import numpy as np
+import pytest
+import yaml
+
+import train
+from training.arguments import build_parser
+from training.lr_find import steepest
+from training.time_limit import Clock, seconds_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def arguments(dataset: Path, output: Path, *more: str) -> list[str]:
+    given = ["--dataset", str(dataset), "--label", "articleType", "--model", "basic_cnn", "--image_size", "32"]
+    return [*given, "--per_device_train_batch_size", "16", "--output_dir", str(output), "--export_onnx", "False", *more]
+
+
+def test_tune_trains_with_the_best_trial_and_searches_nothing_that_is_given(drawn_dataset, tmp_path, capsys):
+    more = ["--tune", "2", "--num_train_epochs", "3", "--weight_decay", "0.01"]
+    train.main(arguments(drawn_dataset, tmp_path / "run", *more))
+    trials = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("trial", "best of 2"))]
+    assert len(trials) == 3 and not any("--weight_decay" in line or "--image_size" in line for line in trials)
+    used = json.loads((tmp_path / "run" / "arguments.json").read_text())
+    assert f"--learning_rate {used['training']['learning_rate']:.3g}" in trials[-1] and used["augment"] in trials[-1]
+    assert not list((tmp_path / "run").glob("trial_*"))
+
+
+def test_lr_find_draws_a_curve_and_trains_nothing(drawn_dataset, tmp_path, capsys):
+    train.main(arguments(drawn_dataset, tmp_path / "run", "--lr_find"))
+    assert "the loss falls fastest at" in capsys.readouterr().out
+    assert sorted(file.name for file in (tmp_path / "run").glob("lr_find.*")) == ["lr_find.csv", "lr_find.png"]
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_the_suggested_rate_is_where_the_loss_falls_fastest():
+    rates = 10.0 ** np.linspace(-6, 0, 61)
+    losses = 1 / (1 + np.exp(5 * (np.log10(rates) + 3)))  # a fall around 1e-3
+    assert steepest(rates, losses.tolist()) == pytest.approx(1e-3, rel=0.3)
+
+
+def test_every_parameter_of_the_sweep_is_an_option_of_train_py():
+    sweep = yaml.safe_load((ROOT / "training" / "sweep.yaml").read_text())
+    options = build_parser("Trains.")._option_string_actions
+    assert {f"--{name}" for name in sweep["parameters"]} <= set(options)
+    assert {word for word in sweep["command"] if str(word).startswith("--")} <= set(options)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("1.5h", 5400)])
+def test_a_time_is_written_as_people_write_it(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+def test_the_learning_rate_follows_the_clock_and_is_at_its_end_when_the_time_is():
+    now = time.monotonic()
+    clock = Clock(deadline=now + 1000, images_to_follow=0)
+    clock.begun = now - 1000
+    assert clock.share() == pytest.approx(0.5, abs=0.01) and 0.3 < clock.rate(1) < 0.7
+    clock.deadline = now
+    assert clock.share() == 1 and clock.rate(1) == pytest.approx(0, abs=1e-9)

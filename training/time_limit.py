@@ -1,0 +1,136 @@
+"""`--time_limit 30m`: image size and epochs that fit into a time, and a training that keeps it.
+
+    clock = Clock(deadline)                            # of time.monotonic()
+    train_model(..., trainer_class=partial(TimedTrainer, clock=clock))
+
+The rate is measured before the start and chooses the size. What the machine does later cannot be known, so the learning
+rate follows the clock and not the steps: it is at its end when the time is, whatever else the machine has to do.
+"""
+
+import io
+import math
+import re
+import time
+from collections.abc import Collection
+from contextlib import redirect_stdout
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import TrainerCallback, TrainingArguments
+
+from app.errors import UserError
+from models.registry import MODELS, build_model
+from training.arguments import Arguments
+from training.data import PreparedData
+from training.trainer import ImageTrainer
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smh])+")
+PART = re.compile(r"(\d+(?:\.\d+)?)([smh])")
+SIZES = (224, 192, 160, 128, 96, 64)
+LEAST_EPOCHS = 10  # that a larger image must leave time for
+MEASURED_STEPS, MEASURED_IMAGES, MEASURED_SIZE = 3, 16, 96
+EXPORT_SECONDS, EXPORT_SECONDS_PER_WEIGHT = 5.0, 2.5e-6  # of a graph, with the checks
+CALIBRATION_IMAGES = 4000  # training images that calibration looks at
+WARM_UP = 0.1  # share of the time
+LEAST_SECONDS = 60.0
+
+
+def seconds_of(text: str) -> float:
+    """Of 90s, 30m, 1h30m. Raises UserError."""
+    if not DURATION.fullmatch(text):
+        raise UserError(f"--time_limit {text} is not a time; write it like 90s, 30m or 1h30m")
+    seconds = sum(float(number) * UNITS[unit] for number, unit in PART.findall(text))
+    if seconds < LEAST_SECONDS:
+        raise UserError(f"--time_limit {text} is too short: a training takes at least {LEAST_SECONDS:.0f}s")
+    return seconds
+
+
+class Clock(TrainerCallback):
+    """Ends the training early enough for what follows it. deadline: of the whole command, on time.monotonic()."""
+
+    def __init__(self, deadline: float, images_to_follow: int):
+        """images_to_follow: how many are scored and calibrated with after the last step and the export."""
+        self.deadline, self.images_to_follow = deadline, images_to_follow
+        self.begun = time.monotonic()
+        self.seconds_per_image = 0.0
+        self.evaluating_since = 0.0
+
+    def share(self) -> float:
+        """How much of the training's time is over."""
+        end = self.deadline - self.images_to_follow * self.seconds_per_image
+        return min(1.0, (time.monotonic() - self.begun) / max(end - self.begun, 1.0))
+
+    def rate(self, step: int) -> float:
+        """The factor of the learning rate now: a warm-up, then half a cosine."""
+        share = self.share()
+        if share < WARM_UP:
+            return max(share / WARM_UP, 0.02)
+        return 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.begun = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        if self.share() >= 1:
+            control.should_training_stop = control.should_evaluate = control.should_save = True
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs) -> None:
+        if metrics and metrics.get("eval_samples_per_second"):
+            self.seconds_per_image = 1 / metrics["eval_samples_per_second"]
+
+
+class TimedTrainer(ImageTrainer):
+    """An ImageTrainer whose learning rate and end a Clock decides."""
+
+    def __init__(self, *args, clock: Clock, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.clock = clock
+        self.add_callback(clock)
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        if self.lr_scheduler is None:
+            clock = self.clock
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, lambda step: clock.rate(step))
+        return self.lr_scheduler
+
+
+def fit_to_time(
+    arguments: Arguments, training: TrainingArguments, given: Collection[str], data: PreparedData, deadline: float
+) -> Clock:
+    """Set image size and epochs where the command line leaves them open. deadline: on time.monotonic()."""
+    images = len(data.splits["train"])
+    others = sum(len(split) for name, split in data.splits.items() if name != "train")
+    step, num_weights = measure(arguments)
+    per_image = step / MEASURED_SIZE**2
+    deadline -= EXPORT_SECONDS + EXPORT_SECONDS_PER_WEIGHT * num_weights
+    left = max(1.0, deadline - time.monotonic())
+    if "image_size" not in given:
+        least = MODELS[arguments.model].min_image_size if arguments.model in MODELS else 32
+        wanted = [size for size in SIZES if least <= size <= max(arguments.image_size, least)] or [arguments.image_size]
+        fitting = [size for size in wanted if LEAST_EPOCHS * images * per_image * size**2 <= left]
+        arguments.image_size = fitting[0] if fitting else wanted[-1]
+    epochs = left / (images * per_image * arguments.image_size**2)
+    training.num_train_epochs = math.ceil(2 * epochs) + 1  # the clock stops it before
+    arguments.early_stopping_patience = int(training.num_train_epochs)
+    print(f"in the time left: --image_size {arguments.image_size}, about {max(1, round(epochs))} epochs")
+    return Clock(deadline, 2 * others + min(images, CALIBRATION_IMAGES))
+
+
+def measure(arguments: Arguments) -> tuple[float, int]:
+    """Seconds per image of a training step on this machine at MEASURED_SIZE, and the number of weights."""
+    size = max(MEASURED_SIZE, MODELS[arguments.model].min_image_size if arguments.model in MODELS else 0)
+    with redirect_stdout(io.StringIO()):
+        model = build_model(arguments.model, ["a", "b"], size, arguments.pretrained, arguments.from_scratch)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    model = model.train().to(device, memory_format=torch.channels_last)
+    pixels = torch.zeros(MEASURED_IMAGES, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    times = []
+    for _ in range(MEASURED_STEPS + 1):
+        start = time.monotonic()
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = model(pixel_values=pixels).logits.float().square().mean()
+        loss.backward()
+        loss.item()
+        times.append(time.monotonic() - start)
+    return min(times[1:]) / MEASURED_IMAGES * (MEASURED_SIZE / size) ** 2, model.num_parameters()
