@@ -51,9 +51,11 @@ def add_classify(service: Service, examples: Sequence[Path]) -> None:
             heat = gr.HTML(visible=False, elem_id="classify-heat")
 
     @show_user_errors
-    def classify(image: Path | bytes | None, model: str, other: str, title: str) -> tuple[str, gr.Button, gr.HTML]:
-        """The answer, the button for its heat map, and no heat map yet."""
-        if image is None and not title.strip():
+    def classify(
+        image: Path | bytes | None, model: str, other: str, title: str | None
+    ) -> tuple[str, gr.Button, gr.HTML]:
+        """The answer, the button for its heat map, and no heat map yet. title: None where the field is not shown."""
+        if image is None and not (title or "").strip():
             return EMPTY, gr.Button(visible=False), gr.HTML("", visible=False)
         try:
             answers = answer_cards(service, image, model, other, title)
@@ -101,7 +103,7 @@ def chosen(model: str, other: str) -> list[str]:
     return [model] if not other or other == model else [model, other]
 
 
-def answer_cards(service: Service, image: Path | bytes | None, model: str, other: str, title: str = "") -> str:
+def answer_cards(service: Service, image: Path | bytes | None, model: str, other: str, title: str | None) -> str:
     """The card of each chosen model; one that does not read titles is given the image alone. Raises RequestError."""
     names = chosen(model, other)
     answers = [service.classify(image, name, title=title if service.reads_titles(name) else None) for name in names]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any, BinaryIO
 
 from app.images import HEAD_BYTES, MAX_BYTES, ImageError, check_num_bytes, looks_like_image
@@ -125,6 +126,7 @@ class LinkedMembers:
     def __init__(self, open_archive: Callable[[], BinaryIO]) -> None:
         self._copies = tempfile.TemporaryFile()  # noqa: SIM115  closed when the reader goes
         self._parts: dict[str, Part] = {}
+        self._lock = Lock()
         with open_archive() as file:
             links = [(member.name, member.linkname) for member in readable(OpenTar(file)) if member.islnk()]
         wanted = {target for _, target in links}
@@ -137,12 +139,22 @@ class LinkedMembers:
                     self._parts[member.name] = self._parts[member.linkname]
 
     def read(self, name: str) -> bytes:
+        """The image, or the start of what is not one. May be called from any thread. Raises ImageError."""
+        start = self.first_bytes(name)
+        offset, size = self._parts[name]
+        return self._read(offset, size) if looks_like_image(start) else start
+
+    def first_bytes(self, name: str) -> bytes:
         """Raises ImageError."""
         if name not in self._parts:
             raise ImageError(f"a hard link to {name!r}, which is not in the archive")
         offset, size = self._parts[name]
-        self._copies.seek(offset)
-        return read_image(self._copies, size)
+        return self._read(offset, min(size, HEAD_BYTES))
+
+    def _read(self, offset: int, size: int) -> bytes:
+        with self._lock:
+            self._copies.seek(offset)
+            return self._copies.read(size)
 
     def _copy(self, archive: OpenTar, member: tarfile.TarInfo) -> None:
         offset = self._copies.seek(0, os.SEEK_END)

@@ -4,6 +4,7 @@ compressed one in their order, as they are found."""
 import os
 import tarfile
 from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO
 
 from app.images import HEAD_BYTES, ImageError
@@ -56,7 +57,8 @@ class TarReader(ArchiveReader):
         if self._linked is None:
             self._linked = LinkedMembers(self._opened)
         try:
-            data = self._linked.read(member.linkname)
+            start = self._linked.first_bytes(member.linkname)
         except ImageError as error:
             return error if self.takes(member.name, lambda: b"") else None
-        return data if self.takes(member.name, lambda: data) else None
+        # Read when its turn comes: thousands of links may lead to one large image.
+        return partial(self._linked.read, member.linkname) if self.takes(member.name, lambda: start) else None

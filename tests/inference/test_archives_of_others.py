@@ -1,14 +1,18 @@
 """Archives as other programs write them, and as nobody should: names, separators, links, claims, damage."""
 
+import gzip
 import io
 import random
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from app import zip_archive
 from inference.readers.parse import parse_readers
@@ -91,6 +95,24 @@ def test_a_hard_link_in_a_tar_has_the_bytes_of_its_member(image_files, tmp_path,
     found = list(colors([tmp_path / "links.tar"]).values())
     assert (found[0], found[2:4]) == (RED, [RED, RED])
     assert "a hard link to 'gone.png', which is not in the archive" in found[4]
+
+
+def test_thousands_of_links_to_one_large_image_wait_unread(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    with tarfile.open(write_tar(tmp_path / "a.tar", {"a.png": file.getvalue()}, "w"), "a") as archive:
+        for number in range(300):
+            link = tarfile.TarInfo(f"{number}.png")
+            link.type, link.linkname = tarfile.LNKTYPE, "a.png"
+            archive.addfile(link)
+    packed = tmp_path / "a.tar.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes(), 1))
+    tracemalloc.start()
+    sources = [source for _, source in parse_readers([str(packed)])[0]]
+    assert len(sources) == 301 and tracemalloc.get_traced_memory()[1] < 30_000_000  # 300 of them are 1.3 GB
+    tracemalloc.stop()
+    assert sources[-1]() == file.getvalue()
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
