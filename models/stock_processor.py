@@ -44,7 +44,7 @@ def check_stock_processor(folder: Path, images: Iterable[bytes] = ()) -> float:
     """The largest difference of normalized pixels, over drawn images and these. Raises ExportError.
 
     images: encoded ones of the dataset. They are decoded once for both: color profiles and transparency, which stock
-    tools do not look at, are no matter of the processor.
+    tools do not look at, are not a matter of the processor.
     """
     config = read_json(folder / PREPROCESSOR_FILE, ModelError)
     if config.get("do_pad_to_square", False):

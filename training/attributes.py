@@ -114,7 +114,7 @@ def add_attributes(
 
 
 def open_splits(dataset: Path, names: Sequence[str], levels: Sequence[str]) -> tuple[Dataset, Dataset]:
-    """The rows to learn from and the held-out ones, undecoded. Raises UserError for columns that are no attributes."""
+    """The rows to learn from and the held-out ones, undecoded. Raises UserError for columns that are not attributes."""
     check_attributes(dataset, names, levels)
     splits = load_prepared(str(dataset), names[0], ["train", SPLIT])
     check_filled(dataset, {name: splits[name] for name in ("train", SPLIT)})

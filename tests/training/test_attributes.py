@@ -17,7 +17,7 @@ def test_the_folder_names_its_parent_and_its_data_and_the_card_has_the_scores(at
     content = json.loads((attributed / "attributes.json").read_text())
     assert content["model_sha256"] == model_hash(attributed / "model.onnx")
     assert content["attributes"]["pattern"]["labels"] == ["Plain", "Striped"]
-    assert content["attributes"]["fabric"]["labels"] == ["Cotton", "Wool"]  # what is not stated is no label
+    assert content["attributes"]["fabric"]["labels"] == ["Cotton", "Wool"]  # what is not stated is not a label
     assert content["attributes"]["pattern"]["scores"]["accuracy"] > 0.95
     assert content["command"].startswith("python -m training.attributes --model")
     assert (content["dataset"], content["split"], content["seed"]) == (striped_dataset.name, "validation", 42)
