@@ -18,7 +18,7 @@ from pathlib import Path
 from app.calibration import CALIBRATION_FILE
 from app.classifier import Classifier
 from app.errors import OneLineParser, UserError, add_version, one_line_errors
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 from evaluation.calibrated_folder import Promise, calibrate_folder
 from evaluation.calibration import (
     FEW_ROWS,

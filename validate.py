@@ -17,7 +17,8 @@ from datasets import Dataset
 from app.classifier import Classifier
 from app.errors import OneLineParser, add_version, one_line_errors
 from app.files import write_json
-from app.model_files import PRECISIONS, Taxonomy
+from app.model_files import PRECISIONS
+from app.taxonomy import Taxonomy
 from data_prep.pipeline.card import dataset_fingerprint
 from evaluation.attribute_scores import attribute_run
 from evaluation.predictions import calibrated_probabilities, coarser_categories, load_split, read_titles

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .calibration import model_hash, read_numbers
+from .calibration import is_of_other_model, read_numbers
 from .errors import UserError, one_line
 from .model_json import is_name, is_number, read_json, shown
 from .prediction import ANSWERED_FROM, ATTRIBUTE_SUFFIXES, ATTRIBUTES, CSV_COLUMNS, Attribute, Prediction
@@ -79,7 +79,7 @@ class Attributes:
             return None
         with _named(path):
             content, heads = _read(path)
-            if _is_of_other_model(content, folder):
+            if is_of_other_model(str(content["model_sha256"]), folder):
                 print(
                     f"{path} was made for another model.onnx than the one beside it: not used; {CURE}", file=sys.stderr
                 )
@@ -97,7 +97,7 @@ class Attributes:
             return []
         with _named(path):
             content, heads = _read(path)
-            return [] if _is_of_other_model(content, folder) else list(heads)
+            return [] if is_of_other_model(str(content["model_sha256"]), folder) else list(heads)
 
     def probabilities(self, embeddings: np.ndarray, colors: np.ndarray) -> np.ndarray:
         """(rows, labels of all attributes) float64, calibrated; the labels of each attribute sum to 1.
@@ -195,10 +195,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Head]]:
     if content["version"] != VERSION:
         raise AttributesError(f"version {shown(content['version'])} is not {VERSION}")
     return content, _heads(content["attributes"])
-
-
-def _is_of_other_model(content: Mapping[str, Any], folder: Path) -> bool:
-    return bool(content["model_sha256"] != model_hash(folder / "model.onnx"))
 
 
 def _heads(content: Mapping[str, Any]) -> dict[str, Head]:

@@ -107,7 +107,7 @@ class Calibration:
         try:
             if content["version"] != VERSION:
                 raise CalibrationError(f"version {shown(content['version'])} is not {VERSION}")
-            if _is_of_other_model(content, folder):
+            if is_of_other_model(content.get("model_sha256"), folder):
                 print(
                     f"{path} was made for another model.onnx than the one beside it: it is not used; run calibrate.py "
                     "on this model again",
@@ -212,8 +212,8 @@ def _hash_of(path: Path, *_: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_of_other_model(content: Mapping[str, Any], folder: Path) -> bool:
-    expected_hash = content.get("model_sha256")
+def is_of_other_model(expected_hash: str | None, folder: Path) -> bool:
+    """Whether what names this hash as its parent was made for another graph; what names none may be used."""
     return expected_hash is not None and expected_hash != model_hash(folder / "model.onnx")
 
 

@@ -18,7 +18,8 @@ from scipy.special import softmax
 from app.calibration import CALIBRATION_FILE, CENTERS_FILE, VERSION, UnknownDetector
 from app.classifier import Classifier
 from app.files import replacing, write_json
-from app.model_files import ModelError, Taxonomy
+from app.model_files import ModelError
+from app.taxonomy import Taxonomy
 from evaluation.kinds import LabelMap, pool, read_kinds, read_others, read_training
 from evaluation.ood import Centers, centers_of, fit_unknown, out_of_fold_centers
 from evaluation.predictions import SplitOutputs, out_of_fold_outputs, run_split

@@ -18,7 +18,7 @@ import numpy as np
 
 from app.classifier import Classifier
 from app.errors import UserError, one_line
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 from data_prep.pipeline.prepared import open_prepared
 from evaluation.predictions import SplitOutputs, run_images, run_split
 from inference.readers.files import local_reader

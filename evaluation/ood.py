@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from app.calibration import UnknownDetector, energy, normalized
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 from evaluation.predictions import SplitOutputs
 
 FALSE_ALARMS = 0.02  # share of known validation images that the threshold calls unknown

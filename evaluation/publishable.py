@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.model_selection import GroupKFold
 
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 from evaluation.calibration import HeldOut, calibrated, fit_temperature
 from evaluation.thresholds import accepted, answers, fit_thresholds
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 
 RESAMPLES = 1000
 CALIBRATION_BINS = 15

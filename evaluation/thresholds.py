@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta
 
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 
 RISK = 0.1  # the chance that a bound does not hold
 KIND_RISK = 0.3  # the same for one kind of image among several, which often has few

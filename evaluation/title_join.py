@@ -20,7 +20,7 @@ from scipy.special import log_softmax
 
 from app.classifier import Classifier
 from app.errors import UserError
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 from app.titles import BOTH, TITLE, JoinSettings, agreement, contradict, joint_logits, softmax, title_logits
 from evaluation.predictions import SplitOutputs, load_split, read_titles, run_images
 from evaluation.thresholds import Thresholds, fit_thresholds

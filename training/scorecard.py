@@ -16,7 +16,7 @@ from scipy.special import softmax
 from scipy.stats import binomtest
 
 from app.classifier import Classifier
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 from evaluation.calibration import FEW_ROWS, HeldOut
 from evaluation.predictions import SplitOutputs
 from evaluation.publishable import publishable

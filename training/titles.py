@@ -18,7 +18,8 @@ from app.calibration import model_hash
 from app.classifier import Classifier
 from app.errors import OneLineParser, UserError, one_line_errors
 from app.files import write_json, write_text
-from app.model_files import CARD_FILE, MODEL_FILE, Taxonomy
+from app.model_files import CARD_FILE, MODEL_FILE
+from app.taxonomy import Taxonomy
 from app.titles import BOTH, TITLE, TITLES_FILE, TITLES_SETTINGS, VERSION, JoinSettings, open_title_graph, softmax
 from data_prep.pipeline.card import dataset_fingerprint
 from evaluation.calibration import SPLIT

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import softmax
 
 from app.calibration import CENTERS_FILE, Calibration, CalibrationError, UnknownDetector
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 from evaluation.calibration import (
     FEW_ROWS,
     HeldOut,

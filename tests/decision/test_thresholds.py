@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 from evaluation.thresholds import (
     ROUNDING,
     LevelAnswers,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.calibration import HEAD_EXTRAS, UnknownDetector, center_distance, energy, head_inputs, normalized
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 from evaluation import ood
 from evaluation.ood import Centers, centers_of, class_means, fit_unknown, folds, held_out_auroc, raw_scores
 from evaluation.predictions import SplitOutputs

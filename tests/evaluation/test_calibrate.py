@@ -13,7 +13,8 @@ from scipy.special import softmax
 import calibrate
 from app.calibration import Calibration, CalibrationError, UnknownDetector, center_distance, energy, normalized
 from app.classifier import Classifier
-from app.model_files import ModelError, Taxonomy
+from app.model_files import ModelError
+from app.taxonomy import Taxonomy
 from evaluation import automation
 from evaluation.calibration import conformal, fit_temperature
 from evaluation.ood import Centers, fit_unknown, out_of_fold_centers

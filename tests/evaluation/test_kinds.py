@@ -6,7 +6,7 @@ from scipy.special import softmax
 
 from app.calibration import Calibration
 from app.errors import UserError
-from app.model_files import Taxonomy
+from app.taxonomy import Taxonomy
 from evaluation.calibration import HeldOut, conformal, fit_temperature
 from evaluation.kinds import members_of, pool, read_label_map
 from evaluation.predictions import SplitOutputs
