@@ -24,18 +24,20 @@ after an interruption. The output folder is a complete Hugging Face model with `
 
 import time
 
-import models.torchvision_cpu  # noqa: F401  before transformers
-
 from app.errors import EXIT_FAILED, one_line_errors
-from evaluation.provenance import command_line
-from models.export_onnx import ExportError
-from training.arguments import build_parser, parse_command_line
-from training.one_command import run
-from training.trainer import DivergedError
 
 
 def main(argv: list[str] | None = None) -> None:
     started = time.monotonic()
+    # Not above: each process that checks images imports this file, and would spend 8 s on what only a training needs.
+    import models.torchvision_cpu  # noqa: F401  before transformers
+
+    from evaluation.provenance import command_line
+    from models.export_onnx import ExportError
+    from training.arguments import build_parser, parse_command_line
+    from training.one_command import run
+    from training.trainer import DivergedError
+
     parser = build_parser(__doc__.splitlines()[0])
     with one_line_errors(parser):
         line = parse_command_line(parser, argv)

@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from .calibration import is_of_other_model, read_numbers
+from .calibration import is_of_other_model, read_numbers, softmax
 from .errors import UserError, one_line
 from .model_json import is_name, is_number, read_json, shown
+from .parents import ATTRIBUTES_FILE
 from .prediction import ANSWERED_FROM, ATTRIBUTE_SUFFIXES, ATTRIBUTES, CSV_COLUMNS, Attribute, Prediction
-from .titles import softmax
 
-ATTRIBUTES_FILE = "attributes.json"
 WEIGHTS_FILE = "attributes.npy"
 VERSION = 1
 CURE = "make it again with: python -m training.attributes --model FOLDER --dataset DATASET --attributes NAME …"

@@ -30,17 +30,7 @@ class Batch:
         self.count = sum(len(members(archive)) if archive else 1 for _, _, archive in self.files)
         if not self.count:
             raise RequestError("This zip contains no files.")
-        if self.count > limits.MAX_BATCH_FILES:
-            raise TooLargeError(
-                f"These are {self.count:,} files; one batch may have {limits.MAX_BATCH_FILES:,}. "
-                "Please split them into several batches."
-            )
-        num_bytes = sum(unpacked_bytes(file, archive) for _, file, archive in self.files)
-        if num_bytes > limits.MAX_BATCH_BYTES:
-            raise TooLargeError(
-                f"These files have {limits.megabytes(num_bytes)} together; one batch may have "
-                f"{limits.megabytes(limits.MAX_BATCH_BYTES)}. Please split them into several batches."
-            )
+        check_batch(self.count, sum(unpacked_bytes(file, archive) for _, file, archive in self.files))
 
     def __iter__(self) -> Iterator[Image]:
         return self.images()
@@ -55,6 +45,20 @@ class Batch:
                 for member in members(archive):
                     late = batch_time.over() if batch_time else ""
                     yield member.filename, ImageError(late) if late else read_member(archive, member)
+
+
+def check_batch(num_files: int, num_bytes: int) -> None:
+    """Raises TooLargeError for more than one batch may have."""
+    if num_files > limits.MAX_BATCH_FILES:
+        raise TooLargeError(
+            f"These are {num_files:,} files; one batch may have {limits.MAX_BATCH_FILES:,}. "
+            "Please split them into several batches."
+        )
+    if num_bytes > limits.MAX_BATCH_BYTES:
+        raise TooLargeError(
+            f"These files have {limits.megabytes(num_bytes)} together; one batch may have "
+            f"{limits.megabytes(limits.MAX_BATCH_BYTES)}. Please split them into several batches."
+        )
 
 
 def open_archive(file: Path | BinaryIO) -> ZipArchive:

@@ -193,6 +193,12 @@ def center_distance(embeddings: np.ndarray, centers: np.ndarray) -> np.ndarray:
     return 1 - (normalized(embeddings) @ centers.T).max(axis=1)
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """(..., labels) -> the same in float64."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
 def normalized(embeddings: np.ndarray) -> np.ndarray:
     """Rows scaled to length 1; a row of zeros stays as it is."""
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)

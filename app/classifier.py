@@ -25,19 +25,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, repeat
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import onnxruntime
 
-from .attributes import color_histograms
 from .calibration import Decision, decide, normalized
 from .images import ErrorKind, ImageError, ImageSource, load_image, preprocess, target_size
 from .model_files import ModelError, ModelFiles
 from .prediction import Prediction, ScoredLabel
-from .titles import IMAGE, Joined, TitledImage, Titles, TitlesError
+from .titled import IMAGE, TITLES_SETTINGS, Joined, TitledImage
 from .views import MAX_TTA as MAX_TTA
 from .views import read_views
+
+if TYPE_CHECKING:
+    from .titles import Titles
 
 BATCH_SIZE = 4  # on a CPU larger batches fall out of its cache: 1 to 8 are equally fast, 32 is slower
 MAX_THREADS_PER_WORKER = 8
@@ -120,14 +122,18 @@ class Classifier:
         return cls(ModelFiles.open(Path(folder), threads, precision, device, calibrated), workers)
 
     @cached_property
-    def titles(self) -> Titles | None:
+    def titles(self) -> "Titles | None":
         """What reads the products' titles, opened on first use; None if the folder has none. Raises ModelError."""
+        if not (self.folder / TITLES_SETTINGS).exists():
+            return None
+        from .titles import Titles, TitlesError  # an answer from an image alone does not wait for them
+
         try:
             return Titles.load(self.folder, self.taxonomy)
         except TitlesError as error:
             raise ModelError(str(error)) from None
 
-    def required_titles(self) -> Titles:
+    def required_titles(self) -> "Titles":
         """Raises ModelError for a model that reads none."""
         if self.titles is None:
             raise ModelError(f"{self.name} does not read titles: {NO_TITLES}")
@@ -234,6 +240,8 @@ class Classifier:
 
     def colors(self, pixels: np.ndarray) -> np.ndarray:
         """What attributes read beside the embedding. pixels: (batch, 3, height, width) float32, from `read`."""
+        from .attributes import color_histograms
+
         return color_histograms(pixels, self.preprocessor["image_mean"], self.preprocessor["image_std"])
 
     def predict_read(

@@ -16,7 +16,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,9 +34,45 @@ __all__ = ["MAX_CPU_SECONDS", "MAX_MEMORY", "DecodePool"]
 
 MAX_SECONDS = 20  # of the clock, for one image: the machine may be busy; MAX_CPU_SECONDS ends it earlier
 START_SECONDS = 30
+LOOK_SECONDS = 0.5  # between two looks at who takes too long
 NICENESS = 10  # of the process for what takes long
 WORKER = Path(__file__).resolve().parent / "decode_worker.py"
 KILLED = "too large (its decoder was stopped: it took too long, too much memory, or failed)"
+
+
+class Watchdog:
+    """Ends processes that take too long. One thread for all: a timer for each image would cost more than decoding it,
+    because Python's threads hand over to each other at most every 5 ms."""
+
+    def __init__(self) -> None:
+        self._due: dict[subprocess.Popen[bytes], float] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def ending(self, process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
+        """Kill it where the work inside takes longer."""
+        with self._lock:
+            self._due[process] = time.monotonic() + seconds
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._due.pop(process, None)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            with self._lock:
+                for process, due in self._due.items():
+                    if time.monotonic() > due:
+                        process.kill()
+
+
+watchdog = Watchdog()
 
 
 class Worker:
@@ -61,14 +99,9 @@ class Worker:
         return Image.frombuffer("RGB", (answer["width"], answer["height"]), content, "raw", "RGB", 0, 1)
 
     def _request(self, header: dict[str, Any], content: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
-        timer = threading.Timer(seconds, self.process.kill)
-        timer.daemon = True
-        timer.start()
-        try:
+        with watchdog.ending(self.process, seconds):
             write_message(self._pipe(self.process.stdin), header, content)
             return read_message(self._pipe(self.process.stdout))
-        finally:
-            timer.cancel()
 
     @staticmethod
     def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -56,7 +56,7 @@ def overlay(image: ImageSource, heat: np.ndarray, padded: bool = True) -> Image.
     scale = OVERLAY_SIDE / max(rgb.size)
     size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
     pixels = np.asarray(rgb.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
-    heat = _crop_padding(heat, size) if padded else _resized(heat, size)
+    heat = _crop_padding(heat, size) if padded else _resized(heat, size).clip(0, 1)
     places, heat = np.linspace(0, 1, len(COLORS)), heat**CONTRAST
     colors = np.stack([np.interp(heat, places, channel) for channel in COLORS.T], axis=2)
     cover = np.interp(heat, places, COVER)[..., None]

@@ -23,18 +23,13 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from .colors import DRAFT_FACTOR as DRAFT_FACTOR
 from .colors import MAX_FULL_PIXELS as MAX_FULL_PIXELS
@@ -54,6 +49,7 @@ from .errors import one_line
 
 JPEG_FORMATS = ("JPEG", "MPO")  # Pillow calls an image that somebody else opened MPO if further ones lie behind it
 MAX_SQUARE_PIXELS = 4 * MAX_PIXELS  # what padding may make of an elongated image; 600 MB
+DEEP_FORMATS = ("PNG", "TIFF")  # which can have 16 bits per channel
 JPEG_FRACTIONS = (1, 2, 4, 8)
 FILLER = bytes(range(1, 255)) * 200  # coded pixels that no image goes on with
 JPEG_END = b"\xff\xd9"
@@ -85,14 +81,14 @@ class WalkedBytes(io.BytesIO):
         self.container = container
 
 
-PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
-    "JPEG": WalkedJpegFile,
-    "PNG": PngImageFile,
-    "WEBP": WebPImageFile,
-    "GIF": GifImageFile,
-    "BMP": BmpImageFile,
-    "TIFF": TiffImageFile,
-    "AVIF": AvifImageFile,
+# Pillow's modules and classes; each is imported when its turn comes, because together they delay the first answer.
+PLUGINS = {
+    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
+    "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
+    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
 }
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | Callable[[], bytes]
@@ -158,10 +154,10 @@ def decode(image: Image.Image, target_size: int | None = None) -> None:
             image.draft(None, (DRAFT_FACTOR * target_size,) * 2)
         elif image.width * image.height > MAX_FULL_PIXELS:
             image.draft(None, (image.width // _fraction(image), image.height // _fraction(image)))
-    if isinstance(image, (PngImageFile, TiffImageFile)) and image.tile and ";16" in str(image.tile[0].args):
+    if isinstance(image, ImageFile.ImageFile) and image.format in DEEP_FORMATS and ";16" in str(image.tile[:1]):
         _decode_deep(image)
     image.load()
-    if isinstance(image, WebPImageFile):
+    if image.format == "WEBP" and hasattr(image, "_decoder"):
         image._decoder = None  # it holds three copies of the image
 
 
@@ -279,7 +275,7 @@ def _open(container: Container) -> Image.Image:
         image = _open_heic(container)
     else:
         try:
-            image = PLUGINS[container.format](WalkedBytes(container))
+            image = _plugin(container.format)(WalkedBytes(container))
         except SyntaxError:
             raise (damaged("its header cannot be read") if container.ends else truncated()) from None
         if container.format == "AVIF":  # its decoder tells the orientation in a block of EXIF that it makes itself
@@ -292,6 +288,15 @@ def _open(container: Container) -> Image.Image:
     ours = zip(OURS, (container.orientation, container.profile, container.bits), strict=True)
     image.info |= {key: value for key, value in ours if value}
     return image
+
+
+def _plugin(name: str) -> type[ImageFile.ImageFile]:
+    """What opens a format of FORMATS."""
+    if name == "JPEG":
+        return WalkedJpegFile
+    module, plugin = PLUGINS[name]
+    found: type[ImageFile.ImageFile] = getattr(import_module(module), plugin)
+    return found
 
 
 def _open_heic(container: Container) -> Image.Image:

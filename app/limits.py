@@ -53,6 +53,17 @@ MIN_BYTES_PER_SECOND = _limit("MIN_BYTES_PER_SECOND", 8 * 2**10)  # of a request
 SLOW_START_SECONDS = _limit("SLOW_START_SECONDS", 5)
 HEADER_SECONDS = _limit("HEADER_SECONDS", 10)  # until a connection has sent the head of a request
 MAX_CONNECTIONS = _limit("MAX_CONNECTIONS", 500)
+MAX_TEACH_FILES = _limit("MAX_TEACH_FILES", 1000)  # photos of one teaching
+MAX_TEACH_BYTES = _limit("MAX_TEACH_BYTES", 200 * 2**20)  # of these
+MAX_TEACH_CATEGORIES = _limit("MAX_TEACH_CATEGORIES", 100)
+MAX_TEACH_SECONDS = _limit("MAX_TEACH_SECONDS", 300)  # by the clock
+MAX_TEACH_CPU_SECONDS = _limit("MAX_TEACH_CPU_SECONDS", 300)  # of each process
+MAX_TEACH_MEMORY_BYTES = _limit("MAX_TEACH_MEMORY_BYTES", 4 * 2**30)  # of each process
+MAX_TEACH_DISK_BYTES = _limit("MAX_TEACH_DISK_BYTES", 2**30)  # of all files of one teaching, and of any one
+MAX_TEACH_WAITING = _limit("MAX_TEACH_WAITING", 3)  # behind the one that is taught
+MAX_TAUGHT = _limit("MAX_TAUGHT", 8)  # models that are kept at once
+TAUGHT_SECONDS = _limit("TAUGHT_SECONDS", 1800)  # how long, after their last use
+LEFT_SECONDS = _limit("LEFT_SECONDS", 30)  # without a word from the visitor's browser, until teaching stops
 CLIENT_SHARE = 0.5  # of each of these totals, at most, for one address
 RETRY_AFTER_SECONDS = 5
 

@@ -1,23 +1,26 @@
 """Open a model folder and check that its parts fit together; onnxruntime and NumPy, no torch."""
 
 import sys
+import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 
-from .attributes import Attributes, AttributesError
-from .calibration import Calibration, CalibrationError
+from .calibration import Calibration, CalibrationError, model_hash
 from .errors import UserError, one_line
 from .model_json import is_name, is_number, read_json, shown
 from .onnx_check import GraphError, check_graph, limited_memory
-from .parents import WEIGHTS_FILE, is_of_other_graph, is_of_other_weights
+from .parents import ATTRIBUTES_FILE, WEIGHTS_FILE, is_of_other_graph, is_of_other_weights
 from .taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from .attributes import Attributes
 
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
@@ -47,7 +50,7 @@ class ModelFiles:
     labels: list[str]
     taxonomy: Taxonomy
     calibration: Calibration | None
-    attributes: Attributes | None
+    attributes: "Attributes | None"
     model_card: str
 
     @classmethod
@@ -68,6 +71,7 @@ class ModelFiles:
         open_graph = partial(
             _open_session, threads=threads, device=device, size=preprocessor["size"], num_labels=len(labels)
         )
+        _prepare_meanwhile(folder)
         session, precision = _open_own_graph(folder, precision, asked == "int8", open_graph)
         card = folder / CARD_FILE
         return cls(
@@ -131,6 +135,20 @@ def _open_session(
     if session.get_providers()[0] != providers[0]:  # onnxruntime silently falls back to the CPU
         raise ModelError(f"device {device}: onnxruntime found no usable GPU (driver or CUDA libraries missing)")
     return session
+
+
+def _prepare_meanwhile(folder: Path) -> None:
+    """What the first answer needs beside the graph, on another thread while onnxruntime opens that."""
+
+    def prepare() -> None:
+        with suppress(OSError):  # who needs the hash will meet the error
+            model_hash(folder / MODEL_FILE)
+        if (folder / ATTRIBUTES_FILE).exists():
+            from .attributes import color_of_level
+
+            color_of_level()
+
+    threading.Thread(target=prepare, daemon=True).start()
 
 
 def _open_own_graph(
@@ -203,6 +221,13 @@ def _check_preprocessor(preprocessor: dict[str, Any], path: Path) -> None:
         raise ModelError(f"{path}: do_pad_to_square is {shown(pad)}; it must be true or false")
 
 
+def read_categories(folder: Path) -> tuple[list[str], Taxonomy]:
+    """The labels of a model folder and their tree, without opening its graph. Raises ModelError."""
+    config = read_json(folder / CONFIG_FILE, ModelError)
+    labels = _labels(config, folder / CONFIG_FILE)
+    return labels, _taxonomy(config, labels, folder / CONFIG_FILE)
+
+
 def _labels(config: dict[str, Any], path: Path) -> list[str]:
     id2label = config.get("id2label")
     if not isinstance(id2label, dict) or not id2label:
@@ -252,7 +277,11 @@ def _calibration(folder: Path, taxonomy: Taxonomy, session: onnxruntime.Inferenc
     return calibration
 
 
-def _attributes(folder: Path, session: onnxruntime.InferenceSession) -> Attributes | None:
+def _attributes(folder: Path, session: onnxruntime.InferenceSession) -> "Attributes | None":
+    if not (folder / ATTRIBUTES_FILE).exists():
+        return None
+    from .attributes import Attributes, AttributesError
+
     try:
         return Attributes.load(folder, _embedding_size(session))
     except AttributesError as error:
@@ -261,6 +290,10 @@ def _attributes(folder: Path, session: onnxruntime.InferenceSession) -> Attribut
 
 def attribute_names(folder: Path) -> list[str]:
     """The attributes that answers of this folder have, without opening its graph. Raises ModelError."""
+    if not (folder / ATTRIBUTES_FILE).exists():
+        return []
+    from .attributes import Attributes, AttributesError
+
     try:
         return Attributes.names(folder)
     except AttributesError as error:

@@ -23,7 +23,8 @@ MEMORY = 4 * 2**30  # for opening a session and one run of it, beside MEMORY_PER
 MEMORY_PER_BYTE = 8  # of the file: weights, their copy in another layout, and room
 UNBOUNDED_OPS = {"Loop", "Scan", "SequenceMap"}  # may run for ever
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf's wire types
+VARINT, BYTES = 0, 2  # protobuf's wire types
+FIXED_LENGTHS = {1: 8, 5: 4}  # and bytes
 # The fields that hold further messages of interest, by message.
 CHILDREN = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -121,22 +122,28 @@ class _Walk:
 
     def fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
         """Each field's number and wire type, and where its content is; for a number its value, and 0."""
-        position = start
+        data, position = self.data, start
         while position < end:
             self.fields_left -= 1
             if self.fields_left < 0:
                 raise GraphError(f"has more than {MAX_FIELDS:,} fields")
-            tag, position = self.varint(position, end)
+            tag, position = data[position], position + 1  # nearly all tags and lengths are one byte long
+            if tag >= 128:
+                tag, position = self.varint(position - 1, end)
             number, wire = tag >> 3, tag & 7
-            if wire == VARINT:
+            if wire == BYTES:
+                if position < end and (length := data[position]) < 128:
+                    position += 1
+                else:
+                    length, position = self.varint(position, end)
+            elif wire == VARINT:
                 value, position = self.varint(position, end)
                 yield number, wire, value, 0
                 continue
-            if wire not in (BYTES, FIXED64, FIXED32):
+            elif wire in FIXED_LENGTHS:
+                length = FIXED_LENGTHS[wire]
+            else:
                 raise GraphError("is damaged: it is not an ONNX model")
-            length = 8 if wire == FIXED64 else 4
-            if wire == BYTES:
-                length, position = self.varint(position, end)
             if length > end - position:
                 raise GraphError("is damaged: it is cut short, or it is not an ONNX model")
             yield number, wire, position, position + length

@@ -11,6 +11,7 @@ import onnxruntime
 from .calibration import model_hash
 
 WEIGHTS_FILE = "model.safetensors"
+ATTRIBUTES_FILE = "attributes.json"  # names its model.onnx as calibration.json does
 WEIGHTS_KEY = "weights_sha256"  # in model.onnx
 GRAPH_KEY = "graph_sha256"  # in model.int8.onnx
 

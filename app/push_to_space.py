@@ -34,7 +34,13 @@ CARD, REQUIREMENTS = "README.md", "requirements.txt"
 PINS = REQUIREMENTS  # of the checkout: says which gradio the page was tested with
 PACKAGE, PACKAGE_FILE = "app", "__init__.py"
 OF_MODELS = [f"models/*/{name}" for name in ("README.md", "*.json", "*.onnx", "unknown_centres.npy", "attributes.npy")]
-OF_PAGES = ("examples/*.jpg", "pages/assets/*.css", "pages/assets/*.js", "pages/templates/*.html")
+OF_PAGES = (
+    "examples/*.jpg",
+    "pages/assets/*.css",
+    "pages/assets/*.js",
+    "pages/assets/vendor/*.js",
+    "pages/templates/*.html",
+)
 DATA = (CARD, REQUIREMENTS, *OF_MODELS, *OF_PAGES)
 LEFT_OUT = ("arguments.json",)  # how a model was trained; its card says what a visitor needs
 # What the page shows of results/, which lies beside app/ in the checkout and within the Space.

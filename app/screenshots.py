@@ -15,7 +15,6 @@ from . import limits
 from .images import MAX_FULL_PIXELS, ImageSource, load_image, open_checked
 from .tiles import cut, find_products
 
-PAGE_MODEL = "slash8"  # the model that knows shop pages
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 Box = tuple[int, int, int, int]
 Decode = Callable[[ImageSource, int | None], Image.Image]

@@ -34,6 +34,7 @@ from .guard.memory import keep_for_good, returning_freed_memory
 from .guard.prefix import TakePrefixOff, checked_root_path
 from .guard.stored import emptied, upload_folder
 from .service import Service
+from .teach.teacher import Teacher, teaching
 
 HOST, PORT = "127.0.0.1", 7860
 STOP_SECONDS = 5  # for the requests under way when the server is stopped
@@ -46,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     with one_line_errors(parser), stopping_cleanly(), upload_folder() as folder, returning_freed_memory():
         check_port(args.port)
         exposure = read_exposure(args)
-        with logged_prints(args.log_format):
-            app = create_app(Service(pool=started_decoders()), page=not args.no_page, exposure=exposure)
+        with logged_prints(args.log_format), teaching(args.teach and not args.no_page) as teacher:
+            app = create_app(Service(pool=started_decoders()), not args.no_page, exposure, teacher)
             keep_for_good()
             with emptied(folder):
                 serve(app, args, exposure)
@@ -59,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default=HOST, help="0.0.0.0 lets other machines in (default: %(default)s)")
     parser.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
     parser.add_argument("--no_page", action="store_true", help="the API alone, without the page")
+    parser.add_argument("--teach", action="store_true", help="the page's tab Teach, in which visitors train models")
     parser.add_argument("--metrics", choices=METRICS, default="local", help="who may read /metrics (default: local)")
     parser.add_argument("--log_format", choices=FORMATS, default="text", help="default: text, one line per event")
     parser.add_argument(
@@ -115,14 +117,19 @@ def read_exposure(args: argparse.Namespace) -> Exposure:
     )
 
 
-def create_app(service: Service, page: bool = True, exposure: Exposure | None = None) -> FastAPI:
-    """The REST API, and the page at every other address. Raises UserError for a model or dataset that is unusable."""
+def create_app(
+    service: Service, page: bool = True, exposure: Exposure | None = None, teacher: Teacher | None = None
+) -> FastAPI:
+    """The REST API, and the page at every other address. Raises UserError for a model or dataset that is unusable.
+
+    teacher: for the page's tab Teach, None for none.
+    """
     exposure = exposure or Exposure()
     app = create_api(service, exposure)
     if page:
         from .app import mount_page  # the API alone needs no gradio
 
-        mount_page(app, service, root_path=exposure.root_path)
+        mount_page(app, service, root_path=exposure.root_path, teacher=teacher)
     app.add_middleware(LimitBodies)
     app.add_middleware(Browsers, exposure=exposure)
     if exposure.trusted_proxies:

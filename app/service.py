@@ -39,12 +39,11 @@ from .limits import (
 )
 from .model_files import ModelError
 from .prediction import Prediction
-from .screenshots import PAGE_MODEL, Screenshot, read_page
-from .titles import TITLES_SETTINGS, TitledImage
+from .screenshots import Screenshot, read_page
+from .shipped import DEFAULT_MODEL, MODELS, PAGE_MODEL
+from .titled import TITLES_SETTINGS, TitledImage
 from .turns import Turn, Turns
 
-MODELS = Path(__file__).resolve().parent / "models"
-PREFERRED = "fashion"  # the model that answers where a caller names none
 TOP_K = 5
 DIGITS = 4  # of confidences: what a reader can use
 HEAT_MAP_SECONDS = 1.0  # about
@@ -117,7 +116,7 @@ class Service:
         self.folders = {path.parent.name: path.parent for path in sorted(models.glob("*/model.onnx"))}
         if not self.folders:
             raise ModelError(f"no model in {models}: each model is a folder there with a model.onnx")
-        self.default = PREFERRED if PREFERRED in self.folders else next(iter(self.folders))
+        self.default = DEFAULT_MODEL if DEFAULT_MODEL in self.folders else next(iter(self.folders))
         self.turns = Turns(limits.MAX_RUNNING, limits.MAX_WAITING, limits.MAX_WAIT_SECONDS)
         self.observers: list[Callable[[str, Prediction], None]] = []  # are told the model and what it said
         self._loaded: dict[str, Classifier] = {}
@@ -156,15 +155,24 @@ class Service:
 
         title: of the product, for a model that reads titles; then the image may be missing.
         """
-        classifier, top_k = self.classifier(model), checked_top_k(top_k)
-        product = with_title(classifier, source, title)
+        answer = self.classify_by(self.classifier(model), source, top_k, title, model or self.default)
+        self._tell(model, answer.prediction)
+        if answer.prediction.status == "error":
+            raise image_error(answer.prediction.error, answer.prediction.error_kind)
+        return answer
+
+    def classify_by(
+        self, classifier: Classifier, source: ImageSource | None, top_k: int, title: str | None = None, name: str = ""
+    ) -> Answer:
+        """The same by any classifier, also one that is not served, whose answer may be an error. Raises RequestError.
+
+        name: of the model, for the answer.
+        """
+        product, top_k = with_title(classifier, source, title), checked_top_k(top_k)
         check_size(source)
         with self.turns.request(expected_of(source)) as turn:
             prediction = next(self._stream(turn, classifier, [product], top_k, BatchTime()))
-        self._tell(model, prediction)
-        if prediction.status == "error":
-            raise image_error(prediction.error, prediction.error_kind)
-        return Answer(prediction, model or self.default, turn.spent)
+        return Answer(prediction, name or classifier.name, turn.spent)
 
     def classify_stream(
         self,
@@ -219,10 +227,10 @@ class Service:
                 batch_time.give_way()
                 predictions = [failed(ImageError(batch_time.over())) for _ in batch]
                 predictions += [failed(ImageError(batch_time.over())) for _ in remaining]
-            if not predictions:
-                return
             begun = True
             yield from predictions
+            if len(batch) < BATCH_SIZE:  # these were the last; to find that out in a turn of its own would take a wait
+                return
 
     def _next(
         self,

@@ -13,55 +13,28 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 
-from .calibration import Calibration, CalibrationError, Decision, decide, model_hash, read_thresholds
+from .calibration import Calibration, CalibrationError, Decision, decide, model_hash, read_thresholds, softmax
 from .errors import UserError, one_line
 from .model_json import is_number, read_json, shown
 from .onnx_check import GraphError, check_graph, limited_memory
 from .title_text import clean_title, ngrams
+from .titled import BOTH, IMAGE, TITLE, TITLES_FILE, TITLES_SETTINGS, Joined
 
 if TYPE_CHECKING:
-    from .images import ImageError, ImageSource
     from .taxonomy import Taxonomy
 
-TITLES_FILE = "titles.onnx"
-TITLES_SETTINGS = "titles.json"
 VERSION = 1
-IMAGE, TITLE, BOTH = "image", "title", "both"  # what an answer came from
 CURE = "make it again with: python -m training.titles --model FOLDER --dataset DATASET --title_column NAME"
 LEAST_LOG = -60.0
 
 
 class TitlesError(UserError):
     """Titles that cannot be read with a model. The message is one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class TitledImage:
-    """An image with the title of its product, to be given where an image may be.
-
-    image: None for a product without one, which its title alone then answers. title: None or "" for a product without.
-    """
-
-    image: "ImageSource | ImageError | None"
-    title: str | None = None
-
-
-class Joined(NamedTuple):
-    """An answer for which a title was looked at.
-
-    probabilities: (labels,) float64. answered_from: IMAGE, TITLE or BOTH. of_title: the probabilities by the title
-    alone, None from the image. contradicts: whether the title says something else than the image.
-    """
-
-    probabilities: np.ndarray
-    answered_from: str
-    of_title: np.ndarray | None = None
-    contradicts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +155,6 @@ def contradict(
     )
     levels = enumerate(settings.least_agreement)
     return np.any([agreement(taxonomy, level, of_image, of_title) < least for level, least in levels], axis=0)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """(..., labels) -> the same in float64."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def agreement(taxonomy: "Taxonomy", level: int, of_image: np.ndarray, of_title: np.ndarray) -> np.ndarray:

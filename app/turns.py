@@ -1,4 +1,4 @@
-"""Whose turn it is: a few requests work at once, of the waiting ones the cheapest goes on first, and in a crowd the
+"""Whose turn it is: a few requests work at once, of the waiting ones the cheap go on first, and in a crowd the
 dearest gives way.
 
     turns = Turns(running=2, waiting=16, seconds=20)
@@ -36,8 +36,8 @@ class Turn:
 
     @property
     def rank(self) -> float:
-        """The lowest goes first."""
-        return self.spent + self.expected + AGING * self.arrived
+        """The lowest goes first; among cheap ones who came first, so that none of them is overtaken for long."""
+        return max(self.spent + self.expected, COSTLY_SECONDS) + AGING * self.arrived
 
     @contextmanager
     def __call__(self, seconds: float = 0.0) -> Iterator[None]:

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     with one_line_errors(parser):
         classifier = Classifier.load(options.model)
-        products = list(read_products(classifier, options))
+        products = list(read_products(classifier, options.dataset, options.label, options.images))
         chance = []
         for place, (down, right) in PLACES.items():
             hits = []
@@ -51,13 +51,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_products(classifier: Classifier, options: argparse.Namespace) -> Iterator[Image.Image]:
-    rows, truth = load_split(classifier, options.dataset, "test")
-    if options.label not in classifier.labels:
-        raise UserError(f"--label {options.label}: the model has no such label")
-    chosen = np.flatnonzero(truth == classifier.labels.index(options.label))[: options.images]
+def read_products(classifier: Classifier, dataset: str, label: str, count: int) -> Iterator[Image.Image]:
+    """The first products of a label in the test split. Raises UserError where there are none."""
+    rows, truth = load_split(classifier, dataset, "test")
+    if label not in classifier.labels:
+        raise UserError(f"--label {label}: the model has no such label")
+    chosen = np.flatnonzero(truth == classifier.labels.index(label))[:count]
     if not len(chosen):
-        raise UserError(f"--label {options.label}: the test split of {options.dataset} has no such image")
+        raise UserError(f"--label {label}: the test split of {dataset} has no such image")
     return (load_image(data) for data in encoded(rows, chosen))
 
 

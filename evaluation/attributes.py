@@ -20,11 +20,12 @@ import numpy as np
 from datasets import Dataset
 from tqdm import tqdm
 
-from app.attributes import ATTRIBUTES_FILE, CURE, WEIGHTS_FILE, Attributes
+from app.attributes import CURE, WEIGHTS_FILE, Attributes
 from app.classifier import BATCH_SIZE, Classifier
 from app.errors import OneLineParser, UserError, one_line_errors
 from app.files import write_text
 from app.model_files import PRECISIONS, ModelError
+from app.parents import ATTRIBUTES_FILE
 from app.prediction import ATTRIBUTES
 from data_prep.pipeline.card import dataset_fingerprint, table
 from evaluation.attribute_scores import (
@@ -65,7 +66,9 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors(parser):
         classifier, plain = open_both(options.model, options.precision)
         splits = {name: run(classifier, plain, options.dataset, name) for name in (FITTED_ON, JUDGED)}
-        page = results_page(classifier, splits, options, command_line("-m evaluation.attributes", argv))
+        page = results_page(
+            classifier, splits, options.dataset, options.seed, command_line("-m evaluation.attributes", argv)
+        )
         path = options.output / "attributes.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, page)
@@ -140,13 +143,13 @@ def batches(values: np.ndarray) -> list[np.ndarray]:
     return [values[first : first + BATCH_SIZE] for first in range(0, len(values), BATCH_SIZE)]
 
 
-def results_page(classifier: Classifier, splits: Mapping[str, Split], options: argparse.Namespace, command: str) -> str:
+def results_page(classifier: Classifier, splits: Mapping[str, Split], dataset: Path, seed: int, command: str) -> str:
     attributes = required_attributes(classifier)
     answers = {
         name: answers_of(attributes, log_probabilities(split.probabilities), split.rows)
         for name, split in splits.items()
     }
-    files = [options.model / name for name in (ATTRIBUTES_FILE, WEIGHTS_FILE)]
+    files = [classifier.folder / name for name in (ATTRIBUTES_FILE, WEIGHTS_FILE)]
     size = sum(path.stat().st_size for path in files) / 1e6
     added = milliseconds(classifier, splits[FITTED_ON].rows)
     return "\n".join(
@@ -154,13 +157,13 @@ def results_page(classifier: Classifier, splits: Mapping[str, Split], options: a
             "# Attributes beside the category",
             "",
             f"`{command}`, {datetime.now(UTC).date().isoformat()}, {machine()}; `{classifier.name}` in "
-            f"{classifier.precision}, data {dataset_fingerprint(options.dataset)}, intervals 95% by bootstrap over "
-            f"products (seed {options.seed}). Learned by `{attributes.content['command']}`.",
+            f"{classifier.precision}, data {dataset_fingerprint(dataset)}, intervals 95% by bootstrap over "
+            f"products (seed {seed}). Learned by `{attributes.content['command']}`.",
             "",
             f"One hidden layer of {attributes.content['hidden']} units reads the embedding of the category's network "
             f"and the colors of the image. {size:.2f} MB; {added:.3f} ms of one core per product.",
             "",
-            *score_tables(answers, options.seed),
+            *score_tables(answers, seed),
             *coverage_table(answers),
             *confusion_lines(answers[JUDGED]),
             *proof(splits),

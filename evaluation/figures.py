@@ -17,6 +17,7 @@ from datasets import Dataset
 from PIL import Image
 
 WORST_CLASSES = 20
+WORST_PAIRS = 10
 MISTAKES = 24
 COLUMNS = 6
 DOTS_PER_INCH = 110
@@ -56,6 +57,30 @@ def confusion_figure(predicted: np.ndarray, truth: np.ndarray, labels: list[str]
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"The {len(worst)} classes with the most mistakes (images; shade: share of the row)")
+    return figure
+
+
+def pairs_figure(predicted: np.ndarray, truth: np.ndarray, labels: Sequence[str]) -> plt.Figure:
+    """The pairs of labels with the most mistakes between them; a bar's two parts are the two directions."""
+    wrong = predicted != truth
+    pairs, numbers = np.unique(np.stack([truth[wrong], predicted[wrong]]), axis=1, return_counts=True)
+    directions = {(int(a), int(b)): int(count) for (a, b), count in zip(pairs.T, numbers, strict=True)}
+    both = {tuple(sorted(pair)): directions.get(pair, 0) + directions.get(pair[::-1], 0) for pair in directions}
+    worst = sorted(both, key=lambda pair: (-both[pair], pair))[:WORST_PAIRS][::-1]
+    images = np.bincount(truth, minlength=len(labels))
+    figure, axes = plt.subplots(figsize=(9, 0.8 + 0.45 * len(worst)))
+    for place, (a, b) in enumerate(worst):
+        left = 0
+        for color, pair in (("tab:blue", (a, b)), ("tab:orange", (b, a))):
+            count = directions.get(pair, 0)
+            axes.barh(place, count, left=left, color=color)
+            if count:
+                axes.text(left + count / 2, place, str(count), ha="center", va="center", fontsize=8, color="white")
+            left += count
+    names = [f"{labels[a]} ({images[a]}), {labels[b]} ({images[b]})" for a, b in worst]
+    axes.set_yticks(range(len(worst)), names, fontsize=8)
+    axes.set_xlabel("wrong answers; blue: the first was taken for the second, orange: the second for the first")
+    axes.set_title(f"The {len(worst)} pairs of labels with the most mistakes (images of each)")
     return figure
 
 

@@ -122,8 +122,13 @@ def smallest_as_good(runs: list[dict]) -> str:
 
 def mcnemar(run: dict, other: dict) -> float:
     """Two-sided p-value that the two models are equally often right, from the rows on which they differ."""
+    right = [np.unpackbits(np.frombuffer(bytes.fromhex(scored["correct_rows"]), np.uint8)) for scored in (run, other)]
+    return exact_mcnemar(*right)
+
+
+def exact_mcnemar(right: np.ndarray, other: np.ndarray) -> float:
+    """The same of (rows,) 0 or 1: whether each of two models is right."""
     from scipy.stats import binomtest  # a second
 
-    right = [np.unpackbits(np.frombuffer(bytes.fromhex(scored["correct_rows"]), np.uint8)) for scored in (run, other)]
-    first_only, second_only = int((right[0] > right[1]).sum()), int((right[1] > right[0]).sum())
+    first_only, second_only = int((right > other).sum()), int((other > right).sum())
     return binomtest(first_only, first_only + second_only).pvalue if first_only + second_only else 1.0

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from app.classifier import Classifier, Product
 from app.errors import UserError
 from app.images import ImageError
-from app.titles import TitledImage
+from app.titled import TitledImage
 from data_prep.pipeline.empty_splits import check_filled
 from data_prep.pipeline.out_of_fold import read_out_of_fold
 from data_prep.pipeline.prepared import DatasetError, load_prepared

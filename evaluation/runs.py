@@ -9,7 +9,7 @@ import numpy as np
 from app.classifier import Classifier
 from app.errors import UserError
 from app.model_files import INT8_FILE, MODEL_FILE
-from app.titles import TITLES_FILE
+from app.titled import TITLES_FILE
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 TITLE_COLUMN = "title_column"  # of a run that read titles

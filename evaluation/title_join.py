@@ -18,10 +18,12 @@ from onnxruntime import InferenceSession
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from app.calibration import softmax
 from app.classifier import Classifier
 from app.errors import UserError
 from app.taxonomy import Taxonomy
-from app.titles import BOTH, TITLE, JoinSettings, agreement, contradict, joint_logits, softmax, title_logits
+from app.titled import BOTH, TITLE
+from app.titles import JoinSettings, agreement, contradict, joint_logits, title_logits
 from evaluation.predictions import SplitOutputs, load_split, read_titles, run_images
 from evaluation.thresholds import Thresholds, fit_thresholds
 

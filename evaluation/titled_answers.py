@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
-from app.calibration import UnknownDetector
+from app.calibration import UnknownDetector, softmax
 from app.taxonomy import Taxonomy
-from app.titles import BOTH, IMAGE, TITLE, JoinSettings, softmax
+from app.titled import BOTH, IMAGE, TITLE
+from app.titles import JoinSettings
 from evaluation.thresholds import Thresholds, accepted, answers, fit_thresholds
 from evaluation.title_join import TitledOutputs, fit_settings, fit_title_thresholds, has_title, joined
 

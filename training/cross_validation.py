@@ -41,6 +41,7 @@ from training.scores import SCORES
 
 SCORES_NAME = "oof.json"
 POOLED = ("train", "validation")
+LEFT_OUT = -1
 
 
 @dataclass
@@ -51,7 +52,11 @@ class Pool:
     groups: list[str]
     labels: np.ndarray  # (rows,) label ids
     names: list[str]  # of the label ids
-    fold_of: np.ndarray  # (rows,) which fold holds the row out
+    fold_of: np.ndarray  # (rows,) which fold holds the row out; LEFT_OUT for one that takes no part
+
+    def trained(self, fold: int) -> np.ndarray:
+        """The numbers of the rows that a fold trains on."""
+        return np.flatnonzero((self.fold_of != fold) & (self.fold_of != LEFT_OUT))
 
     def held_out(self, fold: int) -> np.ndarray:
         """The numbers of the rows that a fold is scored on; one with a coarser label only cannot be."""
@@ -69,7 +74,7 @@ class FoldData(PreparedData):
         own = super().images(columns, image_size, seed)
         parts = [own[split] for split in POOLED]
         return {
-            "train": PooledImageDataset(parts, np.flatnonzero(self.pool.fold_of != self.fold)),
+            "train": PooledImageDataset(parts, self.pool.trained(self.fold)),
             "validation": PooledImageDataset(parts, self.pool.held_out(self.fold)),
         }
 

@@ -17,6 +17,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 from transformers import PreTrainedModel
 
 from models.registry import build_model
@@ -51,7 +52,8 @@ def linear_layer(
         return weight, bias
     length = np.linalg.norm(embeddings, axis=-1).mean()
     regression = LogisticRegression(C=strength, max_iter=3000, class_weight="balanced")
-    regression.fit(np.concatenate(embeddings) / length, np.tile(truth, len(embeddings)))
+    with threadpool_limits(1):  # the matrices are small: on a busy machine several threads take a hundred times as long
+        regression.fit(np.concatenate(embeddings) / length, np.tile(truth, len(embeddings)))
     coefficients, intercepts = regression.coef_ / length, regression.intercept_
     if len(regression.classes_) == 2:  # scikit-learn then keeps the difference of the two
         coefficients, intercepts = (np.concatenate([-half, half]) for half in (coefficients / 2, intercepts / 2))
@@ -62,13 +64,18 @@ def linear_layer(
 def with_layer(source: str, labels: Sequence[str], size: int, weight: np.ndarray, bias: np.ndarray) -> PreTrainedModel:
     """The network that gave the features, with the linear layer as its head; labels that the layer lacks never win."""
     model = build_model(source, list(labels), size, pretrained=source, from_scratch=False)
+    set_layer(model, weight, bias)
+    return model
+
+
+def set_layer(model: PreTrainedModel, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Make this the model's head; labels that the layer lacks never win."""
     layer = linear_head(model)
     with torch.no_grad():
         layer.weight.zero_()
         layer.bias.fill_(NEVER)
         layer.weight[: len(weight)] = torch.from_numpy(weight)
         layer.bias[: len(bias)] = torch.from_numpy(bias)
-    return model
 
 
 def held_out_logits(

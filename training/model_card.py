@@ -8,12 +8,12 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torchvision.transforms import v2
 from transformers import PreTrainedModel, Trainer
 
-from app.attributes import ATTRIBUTES_FILE
 from app.attributes import WEIGHTS_FILE as ATTRIBUTES_WEIGHTS
 from app.calibration import CALIBRATION_FILE, CENTERS_FILE
 from app.files import write_json, write_text
 from app.model_files import INT8_FILE, MODEL_FILE
-from app.titles import TITLES_FILE, TITLES_SETTINGS
+from app.parents import ATTRIBUTES_FILE
+from app.titled import TITLES_FILE, TITLES_SETTINGS
 from data_prep.pipeline.card import DatasetError, read_card, table
 from models.registry import checkpoint_of
 from models.stock_processor import STOCK_PROCESSOR
@@ -76,7 +76,7 @@ def write_model_folder(trainer: Trainer, arguments: Arguments, command: str, sco
     """
     normalize = next(step for step in trainer.eval_transform.transforms if isinstance(step, v2.Normalize))
     given = {**asdict(trainer.recipe), "training": _public(trainer.args.to_sanitized_dict())}
-    made = f"{arguments.pretrained or arguments.model} fine-tuned on"
+    made = f"{without_place(arguments.pretrained or arguments.model)} fine-tuned on"
     content = FolderContent(trainer.model, (normalize.mean, normalize.std), arguments, command, made, scores)
     content.write(Path(trainer.args.output_dir), given, trainer.args.seed)
 
@@ -97,8 +97,15 @@ class FolderContent:
         remove_derived(folder)
         self.model.save_pretrained(folder)
         write_preprocessor(folder, self.model.config.image_size, *self.normalization)
-        write_json(folder / "arguments.json", {"command": self.command, **asdict(self.arguments), **given})
+        arguments = asdict(self.arguments)
+        arguments |= {name: without_place(arguments[name]) for name in ("model", "pretrained") if arguments[name]}
+        write_json(folder / "arguments.json", {"command": self.command, **arguments, **given})
         write_text(folder / "README.md", _card(self, folder, seed))
+
+
+def without_place(source: str) -> str:
+    """Weights as they can be named to others: of an absolute path, which only this machine knows, the last part."""
+    return Path(source).name if Path(source).is_absolute() else source
 
 
 def remove_derived(folder: Path) -> None:

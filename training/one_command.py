@@ -24,6 +24,7 @@ from training.finish import Finished, finish
 from training.frozen import FEW_IMAGES, train_frozen
 from training.lr_find import find_rate
 from training.own_data import prepared_dataset, refuse_reading_options
+from training.progress import say
 from training.run import take_push, train_model
 from training.suited import choose_weights, suit, suitable_size
 from training.time_limit import TimedTrainer, fit_to_time, seconds_of
@@ -68,6 +69,7 @@ def prepare_data(line: CommandLine, command: str) -> None:
     if is_own and Path(arguments.dataset).exists():
         check_weights(line)
     label = arguments.label if "label" in given else None
+    say(arguments.progress_file, "prepare")
     arguments.dataset, arguments.label = prepared_dataset(arguments.dataset, own, label, command)
     if everything_open and "output_dir" not in given:
         training.output_dir = f"runs/{Path(arguments.dataset).resolve().name}"
@@ -83,6 +85,7 @@ def fit_layer(line: CommandLine, done: Finished) -> bool:
     if not given & CHOOSES_NETWORK and "image_size" not in given:
         arguments.image_size = suitable_size(data)
     oof, learned = train_frozen(data, arguments, training.seed, done.folder, done.command)
+    say(arguments.progress_file, "score")
     finish(done, oof, learned)
     return True
 

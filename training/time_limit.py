@@ -46,7 +46,22 @@ def seconds_of(text: str) -> float:
     return seconds
 
 
-class Clock(TrainerCallback):
+class Schedule(TrainerCallback):
+    """A learning rate that follows how much of a training is over, however many steps that takes."""
+
+    def share(self) -> float:
+        """How much of the training is over, from 0 to 1."""
+        raise NotImplementedError
+
+    def rate(self, step: int) -> float:
+        """The factor of the learning rate now: a warm-up, then half a cosine."""
+        share = self.share()
+        if share < WARM_UP:
+            return max(share / WARM_UP, 0.02)
+        return 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
+
+
+class Clock(Schedule):
     """Ends the training early enough for what follows it. deadline: of the whole command, on time.monotonic()."""
 
     def __init__(self, deadline: float, images_to_follow: int):
@@ -61,13 +76,6 @@ class Clock(TrainerCallback):
         end = self.deadline - self.images_to_follow * self.seconds_per_image
         return min(1.0, (time.monotonic() - self.begun) / max(end - self.begun, 1.0))
 
-    def rate(self, step: int) -> float:
-        """The factor of the learning rate now: a warm-up, then half a cosine."""
-        share = self.share()
-        if share < WARM_UP:
-            return max(share / WARM_UP, 0.02)
-        return 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
-
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         self.begun = time.monotonic()
 
@@ -81,9 +89,9 @@ class Clock(TrainerCallback):
 
 
 class TimedTrainer(ImageTrainer):
-    """An ImageTrainer whose learning rate and end a Clock decides."""
+    """An ImageTrainer whose learning rate and end a Schedule, such as a Clock, decides."""
 
-    def __init__(self, *args, clock: Clock, **kwargs):
+    def __init__(self, *args, clock: Schedule, **kwargs):
         super().__init__(*args, **kwargs)
         self.clock = clock
         self.add_callback(clock)

@@ -23,7 +23,7 @@ from ..guard.prefix import PutPrefixOn
 from ..images import ImageError, ImageSource
 from ..limits import BatchTime
 from ..service import DIGITS, TOP_K, Service, check_reads_titles, image_error
-from ..titles import TitledImage
+from ..titled import TitledImage
 from .monitoring import CountRequests, Metrics
 from .problems import NoImageError, add_error_handlers, documented
 from .products import add_products

@@ -9,7 +9,7 @@ from .. import limits
 from ..classifier import Product
 from ..images import ImageError, ImageSource
 from ..limits import RequestError
-from ..titles import TitledImage
+from ..titled import TitledImage
 
 TITLE, TITLES = "title", "titles"
 NOT_A_LIST = f'The form field {TITLES!r} must be a JSON list of texts, one for each file: ["Blue T-shirt", null]'

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-LARGE = 2**20  # blocks from this size on are mapped by themselves; setting it stops glibc from raising it
+LARGE = 4 * 2**20  # blocks from this size on are mapped by themselves; setting it stops glibc from raising it
 ARENAS = 4
 TRIM_SECONDS = 10  # glibc itself gives back only what is free at the end of an arena
 
@@ -21,7 +21,7 @@ def returning_freed_memory() -> Iterator[None]:
         return
     library, stop = ctypes.CDLL(None), threading.Event()
     library.mallopt(M_MMAP_THRESHOLD, LARGE)
-    library.mallopt(M_TRIM_THRESHOLD, 2 * LARGE)
+    library.mallopt(M_TRIM_THRESHOLD, 4 * LARGE)
     library.mallopt(M_ARENA_MAX, ARENAS)
 
     def trim_until_stopped() -> None:

@@ -25,6 +25,7 @@ from ..limits import BusyError
 
 VARIABLE = "GRADIO_TEMP_DIR"
 PARENT = "snapshelf"
+LESSON = "teach-"  # begins the names of folders that have times and limits of their own (app/teach)
 LOCK = ".lock"
 SWEEP_SECONDS = 60
 RECENT_SECONDS = 60  # a file this young may be about to be used and never makes room for another
@@ -90,9 +91,18 @@ def sweep(folder: Path, kept: set[Path]) -> None:
             _remove(path)
 
 
+def lesson_folder() -> Path:
+    """A new folder among the uploads, whose name nobody can guess; it goes with all of them when the server stops."""
+    parent = Path(os.environ.get(VARIABLE) or Path(tempfile.gettempdir()) / f"{PARENT}-{os.getuid()}")
+    folder = parent / f"{LESSON}{os.urandom(16).hex()}"
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
+
+
 def files_in(folder: Path) -> list[tuple[Path, os.stat_result]]:
     found = []
-    for place, _, names in os.walk(folder):
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(LESSON)]
         for name in names:
             with suppress(OSError):
                 path = Path(place, name)
@@ -129,6 +139,12 @@ class Store:
                 raise
             self.owners[target] = client
         return target
+
+    def discard(self, path: Path) -> None:
+        """Delete what somebody uploaded, when nobody needs it any more; anything else in the folder stays."""
+        with self._lock:
+            if self.owners.pop(path, None) is not None:
+                _remove(path)
 
     def _make_room(self, folder: Path, client: str, newest: Path) -> None:
         """Older uploads give way to new ones, those of this client first. Raises BusyError."""

@@ -1,8 +1,13 @@
-"""The tab Leaderboard: the scores of the models with their intervals, as charts and tables, and figures."""
+"""The tab "How accurate is it?": three sentences for people and, folded, the models' scores with their intervals.
+
+Scores come from results/leaderboard.csv; those of a model that learned all its images, so that none are left to score
+it, from its own card, out of fold.
+"""
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +19,7 @@ from PIL import Image
 
 from ..service import Service
 from . import cards
+from .display_names import title_of
 from .rendering import render
 
 APP = Path(__file__).resolve().parents[1]
@@ -25,21 +31,27 @@ FIGURES = {
     "automation.png": "The share of images that can be published unseen, by the required precision",
 }
 NO_RESULTS = cards.message("empty", "No results here", "validate.py scores a model, leaderboard.py writes the table.")
+# What a model's card says of itself, as studies/slash8/ship.py and training/model_card.py write it.
+OUT_OF_FOLD = re.compile(r"accuracy\s+([\d.]+) \(([\d.]+)–([\d.]+)\), macro-F1 ([\d.]+) \(([\d.]+)–([\d.]+)\)")
+OWN_PHOTOS = re.compile(
+    r"Of (\d+) photos that people took.*?([\d.]+) \([\d.–]+\) per ?cent.*?one\s+of (\d+) classes", re.DOTALL
+)
 SCORES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro-F1",
     "top5": "Top-5",
-    "subCategory_accuracy": "subCategory",
-    "masterCategory_accuracy": "masterCategory",
+    "subCategory_accuracy": "Group",
+    "masterCategory_accuracy": "Department",
 }
 DRAWN = ("accuracy", "macro_f1")
+NO_USES: Mapping[str, str] = {}
 ENDS = ("", "_low", "_high")  # of the names of a score's columns
 NOT_MEASURED = "–"
 EXPLANATION = """
 **Accuracy** is the share of images whose category is right, **macro-F1** the mean over the categories, with rare ones
-counting as much as common ones, **top-5** how often the right one is among the five most likely; the last two refer to
-the broader categories. The small figures and the whiskers are 95% bootstrap intervals over products. No product of the
-scored images was seen in training.
+counting as much as common ones, **top-5** how often the right one is among the five most likely; **group** and
+**department** are the broader categories. The small figures and the whiskers are 95% bootstrap intervals over products.
+No product of the scored images was seen in training; out of fold, a model that had not seen an image scored it.
 """
 FIGURE_WIDTH = 900  # pixels
 
@@ -53,17 +65,82 @@ ScoreRow = dict[str, str]  # of leaderboard.csv
 
 def add_leaderboard(service: Service, tab: gr.Tab) -> None:
     """Build the tab's content where it is called; the figures come when the tab is opened."""
-    rows = read_leaderboard(results_folder() / CSV_FILE)
+    rows = [*read_leaderboard(results_folder() / CSV_FILE), *card_rows(service)]
+    gr.HTML(render("accuracy", sentences=sentences(service, rows)))
     if not rows:
         gr.HTML(NO_RESULTS)
         return
-    gr.Markdown(EXPLANATION)
-    for (dataset, split, with_titles), group in groupby(rows, key=scored_on):
-        gr.HTML(leaderboard_section(dataset, f"{split}, images with titles" if with_titles else split, list(group)))
-    if attributes := read_csv(results_folder() / ATTRIBUTES_CSV):
-        gr.HTML(render("attribute_scores", rows=[attribute_row(row) for row in attributes]))
-    figures = gr.HTML()
+    with gr.Accordion("All scores", open=False, elem_classes="scores-fold"):
+        gr.Markdown(EXPLANATION)
+        used = uses(service)
+        for (dataset, split, with_titles), group in groupby(rows, key=scored_on):
+            shown = f"{split}, images with titles" if with_titles else split
+            gr.HTML(leaderboard_section(dataset, shown, list(group), used))
+        if attributes := read_csv(results_folder() / ATTRIBUTES_CSV):
+            gr.HTML(render("attribute_scores", rows=[attribute_row(row) for row in attributes]))
+    with gr.Accordion("Figures", open=False, elem_classes="scores-fold"):
+        figures = gr.HTML()
     tab.select(lambda: figures_section(service.default), None, figures, api_visibility="private")
+
+
+def uses(service: Service) -> dict[str, str]:
+    """What each model of this page answers where nobody chooses another, by name."""
+    places: dict[str, list[str]] = {}
+    for name, place in ((service.default, "photos"), (service.page_model, "screenshots")):
+        places.setdefault(name, []).append(place)
+    return {name: " and ".join(of) for name, of in places.items()}
+
+
+def sentences(service: Service, rows: Sequence[ScoreRow]) -> list[str]:
+    """What a shop wants to know: how often each model is right, and what may be relied on."""
+    by_name = {row["name"]: row for row in reversed(rows)}  # the test split stands first
+    said = [how_often(service, name, by_name[name]) for name in uses(service) if name in by_name]
+    return [*said, promise(service)] if promise(service) else said
+
+
+def how_often(service: Service, name: str, row: ScoreRow) -> str:
+    text = f"{title_of(service, name)}: right for {in_100(float(row['accuracy']))} of 100 product images"
+    if row.get("subCategory_accuracy"):
+        text += f", and in the right group, such as shoes or bags, for {in_100(float(row['subCategory_accuracy']))}"
+    if found := OWN_PHOTOS.search(card_text(service, name)):
+        number, share, classes = found.groups()
+        text += f"; for people's own photos {in_100(float(share) / 100)} of 100 ({number} tried, {classes} kinds)"
+    return f"{text}."
+
+
+def promise(service: Service) -> str:
+    """What “Ready to publish” is worth; empty where no model is calibrated."""
+    promises = [
+        f"{100 * calibration.target_precision:.3g} times in 100 with {title_of(service, name).partition(',')[0]}"
+        for name in uses(service)
+        if (calibration := service.classifier(name).calibration)
+    ]
+    return f"“Ready to publish” is right {' and '.join(promises)}; the rest waits for you." if promises else ""
+
+
+def in_100(share: float) -> str:
+    return str(min(99, round(100 * share)) if share < 1 else 100)
+
+
+def card_text(service: Service, name: str) -> str:
+    path = service.folders[name] / "README.md"
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def card_rows(service: Service) -> list[ScoreRow]:
+    """Of the models whose card says how they scored out of fold."""
+    rows = []
+    for name in service.names:
+        if found := OUT_OF_FOLD.search(card_text(service, name)):
+            columns = [f"{score}{end}" for score in DRAWN for end in ENDS]
+            shares = {column: f"{float(text) / 100:.5f}" for column, text in zip(columns, found.groups(), strict=True)}
+            content = service.classifier(name).calibration
+            dataset = str(content.content.get("dataset", name)) if content else name
+            size = (service.folders[name] / "model.onnx").stat().st_size
+            rows.append(
+                {"name": name, "dataset": dataset, "split": "out of fold", **shares, "megabytes": str(size / 1e6)}
+            )
+    return rows
 
 
 def results_folder() -> Path:
@@ -101,7 +178,10 @@ def scored_on(row: ScoreRow) -> tuple[str, str, bool]:
     return row["dataset"], row["split"], bool(row.get("title_column"))
 
 
-def leaderboard_section(dataset: str, split: str, rows: Sequence[ScoreRow]) -> Markup:
+def leaderboard_section(
+    dataset: str, split: str, rows: Sequence[ScoreRow], used: Mapping[str, str] = NO_USES
+) -> Markup:
+    """used: what a model of this page answers, by its name."""
     shown = {score: name for score, name in SCORES.items() if any(row.get(score) for row in rows)}
     return render(
         "leaderboard",
@@ -109,7 +189,7 @@ def leaderboard_section(dataset: str, split: str, rows: Sequence[ScoreRow]) -> M
         split=split,
         charts=[interval_chart(score, rows) for score in DRAWN],
         heads=shown.values(),
-        rows=[table_row(row, shown) for row in rows],
+        rows=[{**table_row(row, shown), "used": used.get(row["name"], "")} for row in rows],
     )
 
 

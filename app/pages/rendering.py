@@ -8,6 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from .display_names import attribute_name, display
+
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
@@ -17,13 +19,10 @@ def render(template: str, **values: object) -> Markup:
 
 
 def percent(confidence: float | None) -> str:
-    """Never 100% unless it is: "99.97" must not look certain."""
-    if confidence is None:
-        return "–"
-    share = 100 * confidence
-    if share >= 99.95:
-        return "100%" if share >= 99.995 else ">99.9%"
-    return f"{share:.1f}%" if share >= 10 else f"{share:.2g}%" if share >= 0.1 else "<0.1%"
+    """Whole percent: never "100%" for what is not certain, and nothing for what is below 1%."""
+    if confidence is None or confidence < 0.01:
+        return ""
+    return "100%" if confidence == 1 else f"{min(99, round(100 * confidence))}%"
 
 
 def data_url(image: Image.Image, longest: int, quality: int = 80) -> str:
@@ -52,3 +51,5 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters["percent"] = percent
+_environment.filters["display"] = display
+_environment.filters["attribute_name"] = attribute_name

@@ -1,21 +1,23 @@
-"""The images that need a person, and the corrections that a person makes, for `data_prep --corrections`. No gradio.
+"""A prepared dataset that the operator reviews in the tab Sort, and the file for `data_prep --corrections`. No gradio.
 
-They come from the tab Batch, or from a prepared dataset that is inspected in chunks: those where the model is not
-certain enough, and those where it is certain of another label than the dataset's.
+It is inspected in chunks for the images that need a person: those where the model is not certain enough, and those
+where it is certain of another label than the dataset's.
 """
 
 import csv
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..images import ImageError, ImageSource, load_image
+from ..files import replacing
+from ..images import ImageSource, load_image
 from ..limits import RequestError
 from ..prediction import Prediction
 from ..service import Service
@@ -23,6 +25,7 @@ from ..service import Service
 HEADER = ("id", "action", "column", "label", "reason")  # as data_prep/pipeline/corrections.py reads them
 SPLITS = ("train", "validation")  # corrections leave the test split alone
 CERTAIN = 0.8  # from here on another label than the dataset's is suspicious
+ACTIONS = ("relabel", "quarantine", "")  # "" takes a decision back
 IMAGE_SIDE = 512
 MAX_ITEMS = 2000  # about 60 MB of images
 CHUNK = 64  # rows of a dataset that are inspected at a time
@@ -60,47 +63,78 @@ class Corrections:
 
     def append(self, item: Item, action: str, label: str, reason: str) -> None:
         """Write one line and make sure that it is on disk. Raises RequestError."""
-        with self._lock:
-            try:
-                with self.path.open("a", newline="", encoding="utf-8") as file:
-                    writer = csv.writer(file, lineterminator="\n")
-                    if not file.tell():
-                        writer.writerow(HEADER)
-                    writer.writerow((item.id, action, item.column, label, reason))
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                raise RequestError(f"The correction could not be saved: {error.strerror}.") from None
+        with self._lock, saving():
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                if not file.tell():
+                    writer.writerow(HEADER)
+                writer.writerow((item.id, action, item.column, label, reason))
+                file.flush()
+                os.fsync(file.fileno())
             self.ids.add(item.id)
+
+    def take_back(self, item: Item) -> None:
+        """Remove the lines of an image. Raises RequestError."""
+        with self._lock, saving():
+            if item.id not in self.ids:
+                return
+            with self.path.open(newline="", encoding="utf-8-sig") as file:
+                lines = [line for line in csv.reader(file) if line[:1] != [item.id]]
+            with replacing(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(lines)
+            self.ids.discard(item.id)
+
+
+@contextmanager
+def saving() -> Iterator[None]:
+    """Raises RequestError where the disk does not take it."""
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(f"The correction could not be saved: {error.strerror}.") from None
 
 
 class ReviewQueue:
-    """What is to be reviewed, shared by everybody who reviews."""
+    """The images of a dataset that are to be reviewed, shared by everybody who reviews."""
 
-    def __init__(self, service: Service, corrections: Path, dataset: Path | None = None) -> None:
+    def __init__(self, service: Service, corrections: Path, dataset: Path) -> None:
         """Raises UserError for a corrections file or a dataset that cannot be used."""
         self.service = service
+        self.name = dataset.name
         self.corrections = Corrections(corrections)
         self.items: list[Item] = []
         self.num_inspected = 0
         self._known: set[str] = set(self.corrections.ids)
         self._lock = threading.Lock()
-        self._rows = dataset_rows(dataset, service.classifier().labels) if dataset else None
+        self._rows: Iterator[DatasetRow] | None = dataset_rows(dataset, service.classifier().labels)
 
-    def add(self, name: str, source: ImageSource | ImageError, prediction: Prediction) -> None:
-        """Keep an image of a batch if it needs a person."""
-        reason = review_reason(prediction)
-        if reason and not isinstance(source, ImageError):
-            self._append(name, source, prediction, reason)
-
-    def item(self, number: int) -> Item | None:
-        """The image of this number; inspects more of the dataset if it is the next one. None: there is none."""
+    def items_from(self, start: int, count: int) -> list[Item]:
+        """The images from this number on; inspects more of the dataset for them. None are left: []."""
         with self._lock:
             chunks = 0
-            while number >= len(self.items) and self._rows is not None and chunks < MAX_CHUNKS:
+            while len(self.items) < start + count and self._rows is not None and chunks < MAX_CHUNKS:
                 self._inspect_chunk()
                 chunks += 1
-            return self.items[number] if 0 <= number < len(self.items) else None
+            return self.items[start : start + count]
+
+    def correct(self, decisions: Sequence[Any]) -> None:
+        """Write down what was decided: each `id`, `action` of ACTIONS and `label`. Raises RequestError."""
+        items, labels = {item.id: item for item in self.items}, set(self.service.classifier().labels)
+        for decision in decisions:
+            given = decision if isinstance(decision, dict) else {}
+            name, action, label = (str(given.get(key, "")) for key in ("id", "action", "label"))
+            if name not in items or action not in ACTIONS or (action == "relabel" and label not in labels):
+                raise RequestError("This is not a decision about an image of the dataset.")
+            self._write(items[name], action, label)
+
+    def _write(self, item: Item, action: str, label: str) -> None:
+        if action == "relabel":
+            reason = "accepted by a person" if label == item.prediction.label else "picked by a person"
+            self.corrections.append(item, action, label, reason)
+        elif action == "quarantine":
+            self.corrections.append(item, action, "", "not usable, says a person")
+        else:
+            self.corrections.take_back(item)
 
     def _inspect_chunk(self) -> None:
         rows = list(islice(self._rows or (), CHUNK))
@@ -110,16 +144,10 @@ class ReviewQueue:
         self.num_inspected += len(rows)
         predictions = self.service.classify_batch([row.image for row in rows])
         for row, prediction in zip(rows, predictions, strict=True):
-            if reason := review_reason(prediction, row.label):
-                self._append(row.id, row.image, prediction, reason, row.label, row.column)
-
-    def _append(
-        self, name: str, source: ImageSource, prediction: Prediction, reason: str, label: str = "", column: str = ""
-    ) -> None:
-        if name in self._known or len(self.items) >= MAX_ITEMS:
-            return
-        self._known.add(name)
-        self.items.append(Item(name, small_jpeg(source), prediction, reason, label, column))
+            reason = review_reason(prediction, row.label)
+            if reason and row.id not in self._known and len(self.items) < MAX_ITEMS:
+                self._known.add(row.id)
+                self.items.append(Item(row.id, small_jpeg(row.image), prediction, reason, row.label, row.column))
 
 
 def review_reason(prediction: Prediction, label: str = "") -> str:

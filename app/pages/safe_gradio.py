@@ -12,6 +12,7 @@ import html
 import io
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -157,14 +158,32 @@ def show_user_errors(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def with_user_errors(*arguments: P.args, **options: P.kwargs) -> R:
-        try:
+        with user_errors(function.__name__):
             return function(*arguments, **options)
-        except gr.Error:
-            raise
-        except RequestError as error:
-            raise as_gradio_error(error) from None
-        except Exception:
-            log.exception("%s failed", function.__name__)
-            raise gr.Error(OUR_FAULT, print_exception=False) from None
 
     return with_user_errors
+
+
+def stream_user_errors(function: Callable[P, Iterator[R]]) -> Callable[P, Iterator[R]]:
+    """The same for a generator."""
+
+    @functools.wraps(function)
+    def with_user_errors(*arguments: P.args, **options: P.kwargs) -> Iterator[R]:
+        with user_errors(function.__name__):
+            yield from function(*arguments, **options)
+
+    return with_user_errors
+
+
+@contextmanager
+def user_errors(name: str) -> Iterator[None]:
+    """name: of what is done, for the log."""
+    try:
+        yield
+    except gr.Error:
+        raise
+    except RequestError as error:
+        raise as_gradio_error(error) from None
+    except Exception:
+        log.exception("%s failed", name)
+        raise gr.Error(OUR_FAULT, print_exception=False) from None

@@ -1,68 +1,53 @@
-"""The tab Screenshot: every product on a shopping app's screenshot, outlined and classified."""
+"""The tab Screenshot: every product on pages of a shopping app, outlined, classified, and decided by a person.
+
+Pages, answers and decisions stay in the visitor's browser (assets/screenshot*.js). The server answers a private
+function, which finds the products on one upload and forgets it.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from ..limits import RequestError
-from ..service import Products, Service
-from . import cards
+from ..service import Service
+from .rendering import jpeg_url, render
 from .safe_gradio import SafeImage, show_user_errors
+from .safe_routes import store
 
-EMPTY = cards.message("empty", "No screenshot yet", "Drop a screenshot of a shopping app: a page with products on it.")
-NO_PRODUCTS = cards.message(
-    "empty",
-    "No products found on this image",
-    "It works with pages that show products in columns, or one product large. For one photo, use Classify.",
-)
+CANDIDATES = 5
 
 
 def add_screenshot(service: Service, examples: Sequence[Path]) -> None:
-    """Build the tab's content where it is called."""
-    with gr.Row(elem_classes="columns"):
-        with gr.Column(min_width=300, scale=4):
-            image = SafeImage(
-                label="Screenshot",
-                sources=["upload", "clipboard"],
-                height=240,
-                placeholder="Drop a screenshot here\nor click to choose one",
-                buttons=[],
-                elem_id="screenshot-image",
-            )
-            model = gr.Dropdown(
-                service.names, value=service.page_model, label="Model", visible=len(service.names) > 1, min_width=120
-            )
-            if examples:
-                gr.Examples([[str(path)] for path in examples], [image], label="Example", elem_id="shot-examples")
-            outlined = gr.HTML("", elem_id="screenshot-page")
-        with gr.Column(min_width=300, scale=5):
-            table = gr.HTML(EMPTY, elem_id="screenshot-products")
+    """Build the tab's content where it is called. examples: of which the first can be tried with one click."""
+    page = render("screenshot", model=service.page_model, has_example=bool(examples))
+    gr.HTML(page, elem_id="screenshot", container=False)
+    image = SafeImage(visible=False, label="image")
+    model = gr.Dropdown(service.names, value=service.page_model, visible=False, label="model")
+    answer, button = gr.JSON(visible=False), gr.Button(visible=False)
 
     @show_user_errors
-    def find(image: Path | bytes | None, model: str) -> tuple[str, str]:
-        if image is None:
-            return "", EMPTY
+    def find(image: Path | bytes | None, model: str) -> dict[str, Any]:
+        """The products on one upload, which is deleted."""
         try:
-            return page_and_table(service, service.find_products(image, model))
-        except RequestError as error:
-            return "", cards.message("error", "This did not work", str(error))
+            return find_products(service, image, model)
+        finally:
+            if isinstance(image, Path):
+                store.discard(image)
 
-    gr.on(
-        [image.change, model.change],
-        find,
-        [image, model],
-        [outlined, table],
-        show_progress="minimal",
-        show_progress_on=[table],
-        trigger_mode="always_last",
-        api_visibility="private",
-    )
+    @show_user_errors
+    def example() -> dict[str, str]:
+        return {"name": examples[0].name, "url": jpeg_url(examples[0].read_bytes())}
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    button.click(find, [image, model], answer, api_name="screenshot_find", **private)
+    if examples:
+        button.click(example, [], answer, api_name="screenshot_example", **private)
 
 
-def page_and_table(service: Service, screenshot: Products) -> tuple[str, str]:
-    """The outlined screenshot and the table of its products."""
-    if not screenshot.products:
-        return "", NO_PRODUCTS
-    calibrated = service.classifier(screenshot.model).calibration is not None
-    return cards.outlined_page(screenshot), cards.products_table(screenshot, calibrated)
+def find_products(service: Service, image: Path | bytes | None, model: str) -> dict[str, Any]:
+    """What assets/screenshot.js reads: the page's size, and each product's box and answer. Raises RequestError."""
+    if image is None:
+        raise RequestError("Send a screenshot.")
+    return service.find_products(image, model, CANDIDATES).to_dict()

@@ -23,11 +23,12 @@ __all__ = ["MIN_VISIBLE", "Page", "Tile", "cut", "find_products"]
 
 MIN_VISIBLE = 0.6  # of a tile that the edge of the page cuts off
 MIN_SIDE = 48  # pixels of a page: less is a line or a thumbnail
+BESIDE = 0.25  # of a tile's height: how much lower another one of its row may begin
 SURE = 0.95  # share of the text on a tile that is not a product: many products have text on them
 
 
 def find_products(page: Image.Image, min_visible: float = MIN_VISIBLE) -> Page:
-    """The product images on a screenshot, from top to bottom and left to right.
+    """The product images on a screenshot in reading order: row by row from the top, each from left to right.
 
     min_visible: tiles cut off by the edge of the page are left out when less of their height is visible. Their full
     height is unknown; it is estimated from the complete tiles of the page and the usual shapes of images.
@@ -42,9 +43,21 @@ def find_products(page: Image.Image, min_visible: float = MIN_VISIBLE) -> Page:
         kept = [tile for tile in tiles if tile.visible >= min_visible and tile.box[3] >= MIN_ASPECT * tile.box[2]]
         if _is_grid_of_text(page, kept):
             return Page("other")
-        return Page("grid", tuple(sorted(kept, key=lambda tile: (tile.box[1], tile.box[0]))))
+        return Page("grid", tuple(_reading_order(kept)))
     tile = find_single(page)
     return Page("single", (tile,)) if tile and not is_interface(_inside(page, tile)) else Page("other")
+
+
+def _reading_order(tiles: list[Tile]) -> list[Tile]:
+    """Tiles beside each other are one row, although one may begin a little higher than the other."""
+    rows: list[list[Tile]] = []
+    for tile in sorted(tiles, key=lambda tile: (tile.box[1], tile.box[0])):
+        first = rows[-1][0].box if rows else None
+        if first and tile.box[1] < first[1] + BESIDE * first[3] and tile.box[0] not in [one.box[0] for one in rows[-1]]:
+            rows[-1].append(tile)
+        else:
+            rows.append([tile])
+    return [tile for row in rows for tile in sorted(row, key=lambda tile: tile.box[0])]
 
 
 def _is_grid_of_text(page: Image.Image, tiles: list[Tile]) -> bool:

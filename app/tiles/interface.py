@@ -17,6 +17,7 @@ GROUND = 0.4  # the same where something is drawn on it; texture has less
 STROKES = 3  # crossings of ground and ink along a row: an outline has one or two
 ROWS_OF_TEXT = 0.15  # of a cell
 MIN_FLAT = 0.1  # share of the cells of an interface
+DENSE = 0.08  # share of text where hardly a cell is flat: small print, a table without room between its lines
 MIN_TEXT = 0.86  # share of the text among text and texture
 MIN_DRAWN = 0.04  # share of the cells on which there is anything
 
@@ -36,7 +37,8 @@ def is_interface(image: Image.Image, min_text: float = MIN_TEXT) -> bool:
     if flat.mean() > 1 - MIN_DRAWN:
         return True
     telling = int(text.sum() + texture.sum())
-    return bool(telling and flat.mean() >= MIN_FLAT and text.sum() >= min_text * telling)
+    has_room = flat.mean() >= MIN_FLAT or text.mean() >= DENSE
+    return bool(telling and has_room and text.sum() >= min_text * telling)
 
 
 def _cells(gray: np.ndarray) -> np.ndarray:

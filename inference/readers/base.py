@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from app.errors import UserError
 from app.images import ImageError, looks_like_image
-from app.titles import TitledImage
+from app.titled import TitledImage
 from data_prep.pipeline.file_names import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from inference.readers.table import TableReader
 
 MAX_SUFFIX_LENGTH = 20  # of a kind in the summary
+NO_ENDING = "without ending"  # the kind of a file whose name has none
 
 ImagePlace = str | bytes | Callable[[], bytes] | ImageError
 Source = ImagePlace | TitledImage
@@ -100,7 +101,7 @@ class Reader(ABC):
         except (OSError, ImageError):
             self.left_out["unreadable"] += 1
             return False
-        self.left_out[suffix[:MAX_SUFFIX_LENGTH] or "without ending"] += 1
+        self.left_out[suffix[:MAX_SUFFIX_LENGTH] or NO_ENDING] += 1
         return False
 
 

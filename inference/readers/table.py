@@ -11,7 +11,7 @@ from typing import Any
 
 from app.errors import UserError, one_line
 from app.images import ImageError
-from app.titles import TitledImage
+from app.titled import TitledImage
 from data_prep.pipeline.image_cells import IMAGE_COLUMNS, read_cell, usual_column
 from data_prep.pipeline.tables import Record, Table, open_table, text_of
 from inference.readers.base import InputError, Lookup, NamedImage, NamedPlace, OpenFile, Reader

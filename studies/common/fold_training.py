@@ -1,10 +1,11 @@
 """A training of a study as train.py does it, and one fold of one recipe, asked about the images that it did not see."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from datasets import DatasetDict
 
 from evaluation.provenance import command_line
 from training.arguments import build_parser, parse
@@ -12,6 +13,7 @@ from training.cross_validation import POOLED, FoldData, Pool
 from training.data import PreparedData, open_data
 from training.network import Network, larger_size, views, with_mirror_images
 from training.run import train_model
+from training.trainer import ImageTrainer
 
 LOG_NAME = "train.log"
 # The last epoch's weights count: choosing an epoch by the held-out rows would flatter their score.
@@ -19,7 +21,12 @@ LAST_EPOCH = ("--eval_strategy", "no", "--save_strategy", "no", "--load_best_mod
 PROTOCOL = (*LAST_EPOCH, "--export_onnx", "False", "--disable_tqdm", "True", "--logging_strategy", "epoch")
 
 
-def run_training(argv: Sequence[str], folder: Path, held_out: tuple[Pool, int] | None = None) -> None:
+def run_training(
+    argv: Sequence[str],
+    folder: Path,
+    held_out: tuple[Pool, int] | None = None,
+    trainer_class: Callable[..., ImageTrainer] = ImageTrainer,
+) -> None:
     """Write a model folder. argv: arguments of train.py. held_out: a pool of the dataset's rows and one of its folds.
 
     Raises UserError, also where the loss is not a finite number any more.
@@ -27,8 +34,9 @@ def run_training(argv: Sequence[str], folder: Path, held_out: tuple[Pool, int] |
     arguments, recipe, training = parse(build_parser(__doc__), [*argv, "--output_dir", str(folder)])
     data = open_data(arguments, recipe)
     if held_out:
-        data = FoldData(data.folder, data.label, data.splits, data.cache, *held_out)
-    train_model(data, training, arguments, recipe, command_line("train.py", argv))
+        splits = DatasetDict({split: data.splits[split] for split in POOLED})
+        data = FoldData(data.folder, data.label, splits, data.cache, *held_out)
+    train_model(data, training, arguments, recipe, command_line("train.py", argv), trainer_class)
 
 
 @contextlib.contextmanager

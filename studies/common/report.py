@@ -72,9 +72,9 @@ def save(figure: plt.Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def write_page(path: Path, heading: str, lines: Iterable[str]) -> None:
-    """Replace what stands between the markers; what a person wrote around them stays."""
-    text = path.read_text(encoding="utf-8") if path.exists() else f"{heading}\n"
+def write_page(path: Path, heading: str, lines: Iterable[str], below: str = "") -> None:
+    """Replace what stands between the markers; what a person wrote around them stays. below: them, on a new page."""
+    text = path.read_text(encoding="utf-8") if path.exists() else f"{heading}\n{START}\n{END}\n{below}"
     before, _, rest = text.partition(START)
     after = rest.partition(END)[2].strip("\n")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -39,14 +39,14 @@ class Unit:
     """row: the line of the table it belongs to. part: which part of it. made_by: all that decides the result.
 
     seconds: what it takes on two quiet cores. work: gets a folder of its own, which goes afterwards unless `keep`, and
-    returns arrays. weights: folder or Hub id that it starts from, if any.
+    returns arrays, or a Result with facts beside them. weights: folder or Hub id that it starts from, if any.
     """
 
     row: str
     part: str
     made_by: dict
     seconds: float
-    work: Callable[[Path], dict[str, np.ndarray]] = field(repr=False)
+    work: Callable[[Path], "dict[str, np.ndarray] | Result"] = field(repr=False)
     keep: bool = False
     weights: str | None = None
 
@@ -64,7 +64,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished unit left: `facts` has made_by, seconds, machine; arrays are what its work returned."""
+    """What a finished unit left: `facts` has made_by, seconds, machine and its work's own; arrays are the work's."""
 
     facts: dict
     arrays: dict[str, np.ndarray]
@@ -110,11 +110,12 @@ def run(unit: Unit, folder: Path) -> float:
     start = time.perf_counter()
     own_folder, path = unit.model_folder(folder), unit.path(folder)
     own_folder.mkdir(parents=True, exist_ok=True)
-    arrays = unit.work(own_folder)
+    outcome = unit.work(own_folder)
+    facts, arrays = (outcome.facts, outcome.arrays) if isinstance(outcome, Result) else ({}, outcome)
     seconds = time.perf_counter() - start
     with replacing(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    write_json(path, {"made_by": unit.made_by, "seconds": round(seconds, 1), "machine": machine()})
+    write_json(path, {"made_by": unit.made_by, "seconds": round(seconds, 1), "machine": machine(), **facts})
     if not unit.keep:
         shutil.rmtree(own_folder)
     return seconds

@@ -24,7 +24,7 @@ class Row:
 
     start: weights: `imagenet`, `lite2`, `fashion`, None: from scratch, or the name of an earlier row. labeled_photos:
     whether photos with labels took part. adapted: also score with test-time BatchNorm. work: how many times as long an
-    image takes as with MODEL.
+    image takes as with MODEL. repeats: how often a photo counts in joint training beside an image of the catalogue.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Row:
     labeled_photos: bool = False
     adapted: bool = False
     work: float = 1.0
+    repeats: int = PHOTO_REPEATS
 
     def seconds(self) -> float:
         training = self.work * self.steps * BATCH / SPEED * (self.size / SIZE) ** 2
@@ -52,6 +53,9 @@ class Row:
 
 PHONE = ("--augment", "phone")
 GENTLE = ("--learning_rate", "4e-4")
+WORDS = ("--learning_rate", "6e-4", "--ema", "0.998", "--word_weight", "0.2",
+    "--teach_words", "title", "gender", "baseColour", "season", "usage")  # fmt: skip
+SETTLED = (*WORDS, *GENTLE, "--label_smoothing_factor", "0", "--word_weight", "0.1")
 ROWS = (
     Row("kaggle", "the catalogue alone", "kaggle", adapted=True),
     Row("clothing", "photos with labels: the upper end", "clothing", labeled_photos=True),
@@ -71,6 +75,10 @@ ROWS = (
     Row("fashion_joint", "joint training from the fashion model, 160 px", "joint", "fashion", 1600, 160,
         (*GENTLE, "--label_smoothing_factor", "0"), True),
     Row("fashion_joint_128", "the same, shorter, smoothed labels, 128 px", "joint", "fashion", 600, 128, GENTLE, True),
+    Row("fashion_words", "on from the shipped model, taught the words of titles", "joint", "fashion", 700, 160,
+        WORDS, True, repeats=2),
+    Row("fashion_settled", "on from 60% of fashion_words and 40% of its start, gently", "joint", "fashion", 1300,
+        160, SETTLED, True, repeats=2),
     Row("clothing_160", "photos with labels, 160 px", "clothing", "imagenet", 600, 160, GENTLE, True),
     Row("clothing_lite2", "photos with labels, EfficientNet-Lite2 at 192 px", "clothing", "lite2", 480, 192, GENTLE,
         True, work=1.7),
@@ -78,5 +86,5 @@ ROWS = (
 )  # fmt: skip
 MATRIX = ("fashion_mnist", "kaggle", "clothing")
 LOWER, UPPER = "kaggle", "clothing"  # between them lies the gap
-SHIPPED = ("fashion_joint", "fashion_joint_128")  # their average is the fashion model
-KEPT_MODELS = ("kaggle_phone", *SHIPPED, "clothing_160")
+SHIPPED = "fashion_settled"  # averaged with the weights that it began from
+KEPT_MODELS = ("kaggle_phone", "fashion_joint", "fashion_joint_128", "fashion_words", SHIPPED, "clothing_160")

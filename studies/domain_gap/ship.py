@@ -1,11 +1,10 @@
-"""The fashion model to ship: the average of the weights of two joint trainings that began at the same model.
+"""The fashion model to ship: the weights of a joint training, averaged with those that it began from.
 
-Such an average can be better than either of them (model soups, Wortsman et al. 2022, https://arxiv.org/abs/2203.05482).
-How the share was chosen stands in results/README.md.
+Such an average can be better than either (WiSE-FT, Wortsman et al. 2022, https://arxiv.org/abs/2109.01903). How the
+share was chosen stands in results/README.md.
 """
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,25 +31,24 @@ SPLITS = ("validation", "test")
 COPIED = (CONFIG_FILE, PREPROCESSOR_FILE, "arguments.json")
 CARD = """# {title}
 
-Tells {classes} values of `{label}` apart, from product images padded to a square and resized to {size}×{size} pixels:
-catalogue images and people's own photos of clothes.
+Tells {classes} values of `{label}` apart, from product images resized to {size}×{size} pixels: catalogue images and
+people's own photos of clothes.
 
 {table}
 
 Of {photos} photos that people took of their clothes, which no training saw, {photo_accuracy} percent get the right
-one of {common} classes (results/domain_gap.md).
+one of {common} classes (results/README.md).
 
 Data: Fashion Product Images (Small) from Kaggle (MIT), the photos of the clothing dataset (CC0) and a sample of
 Fashion-MNIST (MIT), from ImageNet weights of MobileNetV2 (Apache-2.0).
 
 Limits: it knows fashion and some personal care; it should call other products unknown. Article types with
-fewer than ten training images are often wrong (mean F1 below 0.4), and neighbours such as Flats and Casual Shoes are
-taken for each other, as in the data's own labels. Thresholds were set on catalogue images: people's photos are
-published less often. results/README.md has every class.
+fewer than ten training images are often wrong, and neighbours such as Flats and Casual Shoes are taken for each other,
+as in the data's own labels. results/README.md has every class.
 
-The average of two joint trainings of `python -m studies.domain_gap`, seed 42, both on from a model of the catalogue
-alone (results/README.md): {share:.0%} of {first}, the rest of {second}. `config.json` holds the labels and the
-taxonomy, `arguments.json` every argument of {first}. Averaged by
+{share:.0%} of the weights are those of the row {row} of `python -m studies.domain_gap`, seed 42, which also learned the
+words of the products' titles; the rest are the weights that it began from (results/README.md). `config.json` holds the
+labels and the taxonomy, `arguments.json` every argument. Averaged by
 
     {command}
 
@@ -61,9 +59,9 @@ Try it:
 
 
 def ship_average(
-    folders: Sequence[Path], share: float, kaggle: Path, photos: Source, command: str, output: Path
+    trained: Path, start: Path, share: float, kaggle: Path, photos: Source, command: str, output: Path
 ) -> None:
-    """Write `output`, a model folder with its graph: `share` of the first folder's weights, the rest of the second's.
+    """Write `output`, a model folder with its graph: `share` of the weights in `trained`, the rest of `start`'s.
 
     kaggle: the prepared catalogue. photos: to be scored on as well. command: for the card.
     Raises UserError where a folder has no weights, `share` is not a share or `output` is not empty.
@@ -71,30 +69,31 @@ def ship_average(
     check_empty(output, "--ship")
     if not 0 <= share <= 1:
         raise UserError(f"--share {share} must be from 0 to 1")
-    for folder in folders:
-        if not (folder / WEIGHTS_FILE).is_file():
-            row = folder.parent.name
-            raise UserError(f"--ship: the row {row} was not run; run it with --only {row}")
+    row = trained.parent.name
+    if not (trained / WEIGHTS_FILE).is_file():
+        raise UserError(f"--ship: the row {row} was not run; run it with --only {row}")
+    if not (start / WEIGHTS_FILE).is_file():
+        raise UserError(f"--ship: {start} has no {WEIGHTS_FILE}; --fashion names the folder that {row} began from")
     output.mkdir(parents=True, exist_ok=True)
-    weights = averaged(*(load_file(folder / WEIGHTS_FILE) for folder in folders), share)
+    weights = averaged(load_file(trained / WEIGHTS_FILE), load_file(start / WEIGHTS_FILE), share)
     save_file(weights, output / WEIGHTS_FILE, metadata={"format": "pt"})
     for name in COPIED:
-        shutil.copyfile(folders[0] / name, output / name)
-    write_scores(output, [folder.parent.name for folder in folders], share, kaggle, photos, command)
-    export_folder(output, str(kaggle))
+        shutil.copyfile(trained / name, output / name)
+    export_folder(output, str(kaggle), half=True)
+    write_scores(output, row, share, kaggle, photos, command)
 
 
 def averaged(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
     """`share` of first and the rest of second; counters, which are not weights, are first's. Raises UserError."""
     if {name: own.shape for name, own in first.items()} != {name: own.shape for name, own in second.items()}:
-        raise UserError("--ship: the two rows were trained from different architectures or labels")
+        raise UserError("--ship: the row and --fashion have different architectures or labels")
     return {
         name: torch.lerp(second[name], weight, share) if weight.is_floating_point() else weight
         for name, weight in first.items()
     }
 
 
-def write_scores(folder: Path, rows: Sequence[str], share: float, kaggle: Path, photos: Source, command: str) -> None:
+def write_scores(folder: Path, row: str, share: float, kaggle: Path, photos: Source, command: str) -> None:
     """README.md with the scores on the catalogue and on photos."""
     network = Network(folder)
     size = network.model.config.image_size
@@ -116,7 +115,6 @@ def write_scores(folder: Path, rows: Sequence[str], share: float, kaggle: Path, 
         photo_accuracy=percent(on_photos["accuracy"]),
         common=len(ON_PHOTOS),
         share=share,
-        first=rows[0],
-        second=rows[1],
+        row=row,
         command=command,
     )

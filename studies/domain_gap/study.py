@@ -7,7 +7,7 @@
     python -m studies.domain_gap --dry_run                  # what is to do and how long it takes
     python -m studies.domain_gap --only kaggle clothing joint
     python -m studies.domain_gap --report                   # the page alone, from what was run
-    python -m studies.domain_gap --ship runs/shipped/fashion  # the fashion model to ship, from two of the rows
+    python -m studies.domain_gap --ship runs/shipped/fashion  # the fashion model to ship
 
 The page is results/domain_gap.md. Started again, the study goes on; rows that were not run are absent.
 """
@@ -32,7 +32,7 @@ from studies.domain_gap.coarse_labels import train_jointly
 from studies.domain_gap.common_labels import common_probabilities
 from studies.domain_gap.data import Source, few_images, open_source
 from studies.domain_gap.results_page import PHOTOS, write_results
-from studies.domain_gap.rows import CATALOG_IMAGES, KEPT_MODELS, PHOTO_REPEATS, ROWS, SEED, SHIPPED, Row
+from studies.domain_gap.rows import CATALOG_IMAGES, KEPT_MODELS, ROWS, SEED, SHIPPED, Row
 from studies.domain_gap.ship import ship_average
 from training.network import Network
 
@@ -51,8 +51,8 @@ class Options(StudyOptions):
     lite0: str = field(default="pretrained/efficientnet_lite0", metadata={"help": "what models/convert.py wrote"})
     lite2: str = field(default="pretrained/efficientnet_lite2", metadata={"help": "the same"})
     fashion: str = field(default="runs/fashion", metadata={"help": "weights of the project's fashion model"})
-    ship: Path | None = field(default=None, metadata={"help": f"write the average of {' and '.join(SHIPPED)} here"})
-    share: float = field(default=0.65, metadata={"help": f"of {SHIPPED[0]} in --ship"})
+    ship: Path | None = field(default=None, metadata={"help": f"write the model of {SHIPPED} here"})
+    share: float = field(default=1.0, metadata={"help": f"of {SHIPPED} in --ship; the rest is of --fashion"})
     steps: int | None = field(default=None, metadata={"help": "at most so many per training, for a quick try"})
 
 
@@ -68,9 +68,10 @@ def main(argv: list[str] | None = None) -> None:
         if not options.report and not options.ship:
             failed = options.run_chosen(units, [row.name for row in rows])
         if options.ship:
-            folders = [unit.model_folder(options.runs) for row in SHIPPED for unit in units if unit.row == row]
+            trained = next(unit.model_folder(options.runs) for unit in units if unit.row == SHIPPED)
             command = command_line("-m studies.domain_gap", argv)
-            ship_average(folders, options.share, options.kaggle, sources[PHOTOS], command, options.ship)
+            start = Path(options.fashion)
+            ship_average(trained, start, options.share, options.kaggle, sources[PHOTOS], command, options.ship)
         elif not options.dry_run:
             print(write_results(sources, rows, units, options.runs, options.results))
     if failed:
@@ -138,7 +139,7 @@ def fit(
         argv = [*arguments, *catalog, *RESUMABLE, "--export_onnx", str(row.name in KEPT_MODELS)]
         command = f"python -m studies.domain_gap --only {row.name}"
         with logged(folder):
-            train_jointly(argv, [photos, sources["fashion_mnist"]], PHOTO_REPEATS, command, folder)
+            train_jointly(argv, [photos, sources["fashion_mnist"]], row.repeats, command, folder)
     else:
         few = row.source.startswith("few_")
         count = int(row.source.removeprefix("few_")) if few else 0

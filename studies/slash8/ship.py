@@ -25,8 +25,8 @@ from training.model_card import write_preprocessor
 
 CARD = """# {title}
 
-Tells the {classes} categories of a shopping app apart, from product images padded to a square and resized to
-{size}×{size} pixels. {made}.
+Tells the {classes} categories of a shopping app apart, from product images resized to {size}×{size} pixels.
+{made}.
 
 Out-of-fold scores of the same recipe ({row} of `python -m studies.slash8`, {folds} folds, screenshots kept apart):
 accuracy {accuracy}, macro-F1 {macro_f1}. The model itself learned all {images} images, so it has no score of its own.
@@ -83,7 +83,7 @@ def write_probe(source: str, size: int, embeddings: np.ndarray, data: SlashData,
     model.config.taxonomy = taxonomy_of(dataset, LABEL, data.pool.names)
     model.save_pretrained(output)
     write_preprocessor(output, size, *normalization_of(source))
-    export_folder(output, str(dataset))
+    export_folder(output, str(dataset), half=True)
 
 
 def write_scores(output: Path, name: str, made: str, size: int, logits: np.ndarray, data: SlashData) -> None:

@@ -1,7 +1,5 @@
-"""Batches and zips: limits, damaged archives, the rows and the CSV."""
+"""Batches and zips: limits and damaged archives."""
 
-import csv
-import io
 import struct
 import zipfile
 from pathlib import Path
@@ -12,7 +10,6 @@ from app import batches, limits
 from app.batches import Batch
 from app.images import ImageError
 from app.limits import RequestError, TooLargeError, UnreadableError
-from app.pages import batch as batch_page
 
 SHIRT = Path(__file__).resolve().parents[2] / "app" / "examples" / "tshirts.jpg"
 
@@ -75,14 +72,3 @@ def test_a_damaged_zip_is_rejected_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "MAX_DIRECTORY_BYTES", 10)
     with pytest.raises(TooLargeError, match="too many files"):
         Batch([("a.zip", path)])
-
-
-def test_a_batch_becomes_rows_in_order_and_csv_that_no_spreadsheet_runs(service, tmp_path):
-    files = {"=1+1.jpg": SHIRT.read_bytes(), "b.txt": b"no image"}
-    batch = Batch([("z", zip_of(tmp_path / "z.zip", files))])
-    rows = batch_page.classified(service, batch, "fashion", progress=lambda *_, **__: None)
-    assert [row.prediction.status for row in rows] == ["ok", "error"]
-    lines = list(csv.DictReader(io.StringIO(batch_page.csv_text(rows))))
-    assert [line["file"] for line in lines] == ["'=1+1.jpg", "b.txt"]
-    assert [line["status"] for line in lines] == ["ok", "error"]
-    assert lines[0]["category_path"] == "Apparel > Topwear > Tshirts" and "not an image" in lines[1]["error"]

@@ -165,3 +165,12 @@ def test_hiding_the_hottest_part_of_real_products_matters_more_than_hiding_any_p
 )
 def test_an_explanation_is_named_inside_its_folder(tmp_path, name, drawn):
     assert explanation_path(tmp_path, 7, name) == tmp_path / drawn
+
+
+@pytest.mark.filterwarnings("error")
+def test_heat_with_sharp_edges_leaves_no_holes_in_a_squeezed_image():
+    """Enlarged smoothly, it goes below 0 beside an edge."""
+    heat = np.zeros((8, 8), np.float32)
+    heat[2:5, 2:5] = 1
+    marked = np.asarray(overlay(Image.new("RGB", (300, 200), "white"), heat, padded=False))
+    assert marked.min() > 60

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "app" / "pages"
-ID = re.compile(r"#((?:classify|screenshot|batch|review)-[a-z]+)")
+ID = re.compile(r"#((?:classify|tab|about)-[a-z]+)")
 
 
 def test_the_page_needs_no_torch():
@@ -18,7 +18,7 @@ def test_the_page_needs_no_torch():
 
 
 def test_script_and_style_sheet_name_ids_that_the_page_has():
-    assets = "".join(path.read_text(encoding="utf-8") for path in (PAGES / "assets").iterdir())
-    code = "".join(path.read_text(encoding="utf-8") for path in PAGES.glob("*.py"))
+    assets = "".join(path.read_text(encoding="utf-8") for path in (PAGES / "assets").glob("*.*s"))
+    code = "".join(path.read_text(encoding="utf-8") for path in (*PAGES.glob("*.py"), PAGES.parent / "app.py"))
     ids = set(ID.findall(assets))
     assert ids and [name for name in ids if f'elem_id="{name}"' not in code] == []

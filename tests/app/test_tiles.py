@@ -1,5 +1,6 @@
 """Pages without products, and pages of extreme shapes: an answer within seconds and bounded memory."""
 
+import io
 import time
 
 import numpy as np
@@ -13,6 +14,21 @@ from tests.shop_pages import shop_page, text_page
 @pytest.mark.parametrize("size", [(780, 1688), (1280, 900), (1280, 2877)])
 def test_a_table_of_figures_has_no_products(size):
     assert find_products(text_page(*size)).kind == "other"
+
+
+@pytest.mark.parametrize("scale", [1, 1.5, 0.5])
+@pytest.mark.parametrize("quality", [None, 60])
+@pytest.mark.parametrize("line", [18, 30])
+def test_small_print_and_dense_tables_have_none_however_they_were_saved(line, quality, scale):
+    page = text_page(900, 700, line)
+    page = page.resize((round(page.width * scale), round(page.height * scale)), Image.Resampling.LANCZOS)
+    if quality:
+        stream = io.BytesIO()
+        page.save(stream, "JPEG", quality=quality)
+        page = Image.open(stream)
+    assert find_products(page).kind == "other"
+    middle = page.crop((page.width // 8, page.height // 6, page.width * 7 // 8, page.height * 5 // 6))
+    assert find_products(middle).kind == "other"
 
 
 def test_a_grid_of_cards_with_text_has_no_products():

@@ -7,7 +7,7 @@ import pytest
 from app.classifier import Classifier
 from app.model_files import ModelError
 from app.title_text import clean_title, ngrams
-from app.titles import TITLES_FILE, TitledImage
+from app.titled import TITLES_FILE, TitledImage
 from tests.make_tiny_model import save_image, write_calibration, write_tiny_model
 from tests.tiny_titles import write_titles
 

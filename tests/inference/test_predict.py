@@ -36,8 +36,7 @@ def test_what_a_folder_holds_besides_images_is_counted_not_dropped_silently(caps
     code, out, err = run(capsys, model, tmp_path, "--format", "jsonl")
     assert code == 0
     assert labels_in(out) == ["Flats"]
-    assert "2 .txt" in err
-    assert "1 .mp4 (no image)" in err
+    assert "left out: 3 files that are not images (2 .txt, 1 .mp4), " in err
     assert "1 hidden" in err
     assert "1 linked folder" in err
 

@@ -142,7 +142,7 @@ def test_reading_titles_loads_no_training_library(titled, catalog):
 def test_products_travel_to_other_machines_with_their_titles(tmp_path, monkeypatch):
     import pickle
 
-    from app.titles import TitledImage
+    from app.titled import TitledImage
     from inference.ray_engine import portable
 
     monkeypatch.chdir(tmp_path)

@@ -21,7 +21,9 @@ from models.layers import head_of, is_head, layer_depths
 from models.registry import BATCH_NORM_MOMENTUM, MODELS, ModelUnavailableError, build_model, normalization_of
 
 LABELS = ["Jeans", "Shirts", "Watches"]
-SLOW = dict.fromkeys(("inception_v3", "efficientnet_b0"), pytest.mark.slow)  # no option makes them smaller
+# No option makes them smaller.
+LARGE = ("inception_v3", "efficientnet_b0", "efficientnet_lite1", "efficientnet_lite2")
+SLOW = dict.fromkeys(LARGE, pytest.mark.slow)
 SIZES = {"inception_v3": 75, "dinov2_small": 28}  # pixels; 32 for all others
 # The same architectures with fewer or narrower layers, where their own options allow that.
 SMALLER = {
@@ -43,6 +45,8 @@ PUBLISHED = {
     "resnet50": 25.6,
     "inception_v3": 23.8,
     "efficientnet_lite0": 4.7,
+    "efficientnet_lite1": 5.4,
+    "efficientnet_lite2": 6.1,
     "efficientnet_b0": 5.3,
     "mobilenet_v2": 3.5,
     "convnext_tiny": 28.6,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -12,13 +13,12 @@ import pytest
 import torch
 from datasets import load_from_disk
 from drawn_products import draw_product
+from drawn_screenshots import TILES_PER_PAGE, draw_screenshots, prepared
 from PIL import Image
+from safetensors.torch import load_file
 from scipy.special import softmax
 
 from app.classifier import Classifier
-from data_prep.pipeline.build import write_dataset
-from data_prep.pipeline.images import FileImage
-from data_prep.pipeline.schema import Options, Row, Source
 from models.registry import build_model
 from studies.common.units import Unit, result_of, run_missing
 from studies.domain_gap import study as domain_gap
@@ -33,35 +33,10 @@ from studies.slash8.rows import ROWS
 from training.frozen_head import held_out_logits, held_out_neighbors
 from training.network import Network, linear_head
 
-TILES_PER_PAGE = 2
-
-
-def prepared(folder: Path, rows: list[tuple[str, str, str, dict]], columns: tuple[str, ...], extra: dict) -> Path:
-    """A prepared dataset of drawn images; rows: (label, split, what to draw, extra columns)."""
-    folder.mkdir()
-    dataset_rows = []
-    for number, (label, split, article, extra_columns) in enumerate(rows):
-        name = f"{number}.jpg"
-        (folder / name).write_bytes(draw_product(article, number))
-        image, labels = FileImage(str(folder), name), dict.fromkeys(columns, label)
-        dataset_rows.append(Row(name, image, name, name, labels, split, extra=extra_columns))
-    # Drawn images of a class look alike, across the splits too.
-    source = Source("Drawn", "tests", "cc0-1.0", columns, columns[0], columns[:0], extra, drop_leaks=False)
-    write_dataset(dataset_rows, source, Options(output=folder / "prepared"))
-    return folder / "prepared"
-
 
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory) -> Path:
-    """Forty images of two categories, TILES_PER_PAGE on each page, in the schema of data_prep.slash_screenshots."""
-    from datasets import Value
-
-    rows = []
-    for page in range(20):
-        label, article = ("Home", "Jeans") if page % 2 else ("Fashion", "Sports Shoes")
-        split = {0: "validation", 1: "validation", 2: "test", 3: "test"}.get(page, "train")
-        rows += [(label, split, article, {"page": f"{label}/{page}.jpg"})] * TILES_PER_PAGE
-    return prepared(tmp_path_factory.mktemp("slash") / "drawn", rows, ("label",), {"page": Value("string")})
+    return draw_screenshots(tmp_path_factory.mktemp("slash"))
 
 
 @pytest.fixture(scope="module")
@@ -294,17 +269,26 @@ def test_the_gap_is_measured_joint_training_runs_and_a_missing_start_is_named(so
 
 
 @pytest.mark.slow
-def test_the_average_of_two_joint_trainings_is_shipped_with_its_card_and_graph(sources, imagenet, tmp_path, capsys):
+def test_a_joint_training_averaged_with_its_start_is_shipped_with_card_graph_and_weights(
+    sources, imagenet, tmp_path, capsys
+):
     quick = ["--steps", "1", "--image_size", "32", "--fashion", str(imagenet), "--runs", str(tmp_path / "runs")]
     arguments, output = [*sources, *quick, "--results", str(tmp_path)], tmp_path / "shipped" / "fashion"
     with pytest.raises(SystemExit) as stopped:
         domain_gap.main([*arguments, "--ship", str(output)])
-    assert stopped.value.code == 2 and "--only fashion_joint" in capsys.readouterr().err
-    domain_gap.main([*arguments, "--only", "fashion_joint", "fashion_joint_128"])
-    domain_gap.main([*arguments, "--ship", str(output)])
+    assert stopped.value.code == 2 and "--only fashion_words" in capsys.readouterr().err
+    domain_gap.main([*arguments, "--only", "fashion_words"])
+    with pytest.raises(SystemExit):
+        domain_gap.main([*arguments, "--ship", str(output), "--share", "0.5"])  # other labels than at the start
+    assert "different architectures or labels" in capsys.readouterr().err
+    shutil.rmtree(output)
+    trained = next((tmp_path / "runs" / "fashion_words").glob("*/model.safetensors")).parent
+    domain_gap.main([*arguments, "--fashion", str(trained), "--only", "fashion_words"])
+    domain_gap.main([*arguments, "--fashion", str(trained), "--ship", str(output), "--share", "0.5"])
     card = (output / "README.md").read_text()
-    assert "65% of fashion_joint, the rest of fashion_joint_128" in card and "| accuracy |" in card
+    assert "50% of the weights are those of the row fashion_words" in card and "| accuracy |" in card
     assert set(Classifier.load(output).labels) == {"Shirts", "Jeans"}
+    assert load_file(output / "model.safetensors")["timm_model.classifier.weight"].dtype == torch.float16
 
 
 def test_averaged_weights_lie_between_and_must_be_of_one_network():

@@ -5,6 +5,9 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import models.torchvision_cpu  # noqa: F401  before transformers
@@ -20,6 +23,7 @@ from transformers import AutoModelForImageClassification
 import predict
 import train
 from app.classifier import Classifier
+from models import pretrained_graph
 
 LEAVES = {  # a taxonomy of depth 4 with leaves at depths 2 to 4; the products are drawn
     "Tshirts": "Shop > Apparel > Topwear > Tshirts",
@@ -81,6 +85,14 @@ def backbone(shop, tmp_path_factory) -> Path:
     return output
 
 
+@pytest.fixture(scope="module", autouse=True)
+def graphs(tmp_path_factory) -> Iterator[None]:
+    """The kept graphs of these networks do not go into the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrained_graph, "GRAPHS", tmp_path_factory.mktemp("graphs"))
+        yield
+
+
 @pytest.fixture(scope="module")
 def frozen(shop, backbone, tmp_path_factory) -> tuple[Path, str]:
     """A folder that one command made of class folders, and what it printed."""
@@ -88,8 +100,23 @@ def frozen(shop, backbone, tmp_path_factory) -> tuple[Path, str]:
     output = tmp_path_factory.mktemp("runs") / "frozen"
     with contextlib.chdir(shop), contextlib.redirect_stdout(screen):
         given = ["--dataset", "classes", "--model", "basic_cnn", "--pretrained", str(backbone), "--image_size", "32"]
-        train.main([*given, "--frozen", "True", "--output_dir", str(output)])
+        progress = ["--progress_file", str(output.parent / "progress.jsonl")]
+        train.main([*given, "--frozen", "True", "--output_dir", str(output), *progress])
     return output, screen.getvalue()
+
+
+def test_a_program_can_read_where_it_is(frozen):
+    lines = (frozen[0].parent / "progress.jsonl").read_text().splitlines()
+    steps = [json.loads(line) for line in lines]
+    names = list(dict.fromkeys(step["step"] for step in steps))
+    assert names == ["prepare", "features", "fit", "export", "score"]
+    features = [(step["done"], step["total"]) for step in steps if step["step"] == "features"]
+    assert features == [(done, len(features) - 1) for done in range(len(features))]
+
+
+def test_a_process_that_checks_images_does_not_import_what_trains():
+    code = "import sys, train; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(train.__file__).parent, timeout=60).returncode == 0
 
 
 def test_one_command_leaves_a_calibrated_folder_with_a_scorecard(frozen):

@@ -1,0 +1,1 @@
+"""Architectures against each other, each with the same budget of compute."""

@@ -1,0 +1,5 @@
+"""python -m studies.zoo"""
+
+from studies.zoo.study import main
+
+main()
