@@ -38,7 +38,7 @@ def add_screenshot(service: Service, examples: Sequence[Path]) -> None:
 
     @show_user_errors
     def example() -> dict[str, str]:
-        return {"name": examples[0].name, "url": jpeg_url(examples[0].read_bytes())}
+        return {"name": examples[0].name, "url": jpeg_url(examples[0].read_bytes()), "model": service.default}
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     button.click(find, [image, model], answer, api_name="screenshot_find", **private)

@@ -22,7 +22,7 @@ from ..model_files import read_categories
 from ..prediction import Prediction
 from ..service import DIGITS, Service, check_reads_titles
 from ..titled import TitledImage
-from .display_names import model_title
+from .display_names import attribute_name, model_title
 from .rendering import data_url, jpeg_url, render
 from .review_queue import Item, ReviewQueue
 from .safe_gradio import Files, show_user_errors
@@ -150,7 +150,7 @@ def prediction_row(prediction: Prediction) -> Row:
     return {
         **{name: answer[name] for name in shown},
         "path": answer["category_path"],
-        "attributes": answer.get("attributes", {}),
+        "attributes": {attribute_name(name): value for name, value in answer.get("attributes", {}).items()},
         "cells": prediction.to_csv_row(DIGITS),
     }
 

@@ -161,8 +161,8 @@ def test_colors_are_counted_by_zone(attributed):
 def test_the_page_shows_attributes_as_chips_and_in_its_table(attributed):
     service = Service(attributed.parent)
     answer = service.classify(draw_striped("Flats", "Striped", 3))
-    card = answer_card(answer, service.classifier(), with_name=False)
-    assert '<li class="ok"><span class="of">pattern</span> Striped' in card
+    card = answer_card(answer, service.classifier())
+    assert '<li class="ok"><span class="of">Pattern</span> <span data-label="Striped">Striped</span>' in card
     assert ", please check" in card
     cells = prediction_row(answer.prediction)["cells"]
     assert list(cells)[-6:] == attribute_columns(["pattern", "fabric"])

@@ -48,6 +48,7 @@ def test_what_has_no_products_or_is_no_image_says_so_and_is_deleted_too(address)
 def test_the_example_is_sent_when_it_is_asked_for(address):
     example = call(address, "screenshot_example")["data"][0]
     assert example["name"] == "screenshot.jpg" and example["url"].startswith("data:image/jpeg;base64,")
+    assert example["model"] == "fashion"  # the example is a shop for clothes
     assert "screenshot_find" not in httpx.get(f"{address}/gradio_api/info").text  # it is the page's own
 
 

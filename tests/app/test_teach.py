@@ -342,6 +342,22 @@ def test_fifteen_photos_are_taught_by_train_py_itself(uploads, tmp_path):
         assert [name for name, _ in lesson.left_out] == ["A/bad.jpg"]
         assert {"prepare", "features"} <= set(steps)
         assert teacher.classifier(lesson).labels == ["A", "B", "C"]
-        assert str(Path.home()) not in "".join(map(str, content_of(lesson.download).values()))
+        packed = content_of(lesson.download)
+        assert not any(str(Path.home()).encode() + b"/" in data for data in packed.values()), "a path of the server"
+        for name, data in packed.items():
+            (tmp_path / "models" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "models" / name).write_bytes(data)
+        photo = tmp_path / "photo.png"
+        photo.write_bytes(files["B/0.png"])
+        assert Service(tmp_path / "models").classify(photo, "abc").prediction.top_k[0].label == "B"
+        command = [
+            sys.executable,
+            "predict.py",
+            "--model",
+            str(tmp_path / "models" / "abc"),
+            "--image_path",
+            str(photo),
+        ]
+        assert "B" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     finally:
         teacher.close()

@@ -114,7 +114,7 @@ def test_a_sheet_of_titles_beside_the_photos_goes_along_to_a_model_that_reads_th
         visit = Visit(context.new_page(), address, "desktop")
         open_sort(visit)
         add(visit, [*photos, sheet], expected=2)
-        visit.page.get_by_text("1 title from titles.csv.").wait_for()
+        visit.page.get_by_text("1 photo has its title.").wait_for()
         visit.page.wait_for_function("![...snapshelf.workbench.state.rows.values()].some((row) => !row.answer)")
         card(visit, "a.png").get_by_text("Acme Women Olive Shirt").wait_for()
         titled, other = lines_of(download(visit, "CSV"))

@@ -191,8 +191,9 @@
   }
 
   async function example() {
-    const { name, url } = await server().call("screenshot_example", []);
+    const { name, url, model: knows } = await server().call("screenshot_example", []);
     const blob = await (await fetch(url)).blob();
+    if (!pages.size) useModel(knows); // the example is a shop for clothes
     return add([new File([blob], name, { type: blob.type })]);
   }
 

@@ -94,10 +94,7 @@
     root.addEventListener("focusout", () => link("focus", null));
     state().onChange(refresh);
     snapshelf.names?.onChange(() => refresh("names"));
-    state().ready().then(() => {
-      model.value = state().model();
-      refresh("pages");
-    });
+    state().ready().then(() => refresh("pages"));
   }
 
   function say(text) {
@@ -108,6 +105,7 @@
 
   function refresh(what, page) {
     if (!parts) return;
+    parts.model.value = state().model();
     if (what === "progress") return progress(page);
     if (what === "decisions") updatePage(page);
     else if (what === "names") state().sorted().forEach(updatePage);

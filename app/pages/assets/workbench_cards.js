@@ -85,13 +85,8 @@
   function attributes(row) {
     const entries = Object.entries(row.answer?.attributes ?? {});
     if (!entries.length) return null;
-    const words = (name) =>
-      name
-        .replace(/([a-z])([A-Z])/g, "$1 $2")
-        .toLowerCase()
-        .replace("base colour", "color");
     const items = entries.map(([name, { label, status }]) =>
-      h("li", { class: status }, h("span", { class: "of" }, words(name)), ` ${label}${status === "ok" ? "" : "?"}`),
+      h("li", { class: status }, h("span", { class: "of" }, name), ` ${label}${status === "ok" ? "" : "?"}`),
     );
     return h("ul", { class: "chips", "aria-label": "Attributes" }, ...items);
   }

@@ -38,6 +38,7 @@
     "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜø£Ø×ƒáíóúñÑªº¿®¬½¼¡«»░▒▓│┤ÁÂÀ©╣║╗╝¢¥┐" +
     "└┴┬├─┼ãÃ╚╔╩╦╠═╬¤ðÐÊËÈıÍÎÏ┘┌█▄¦Ì▀ÓßÔÒõÕµþÞÚÛÙýÝ¯´\u00ad±‗¾¶§÷¸°¨·¹³²■\u00a0";
   const HELD = 20_000; // milliseconds
+  const titles = new Map(); // of the sheets so far, by file
   let order = 0,
     held = {};
 
@@ -198,7 +199,7 @@
       thumbnail: await thumbnail(small),
     };
     const answer = file.size ? null : failed("empty file");
-    return workbench.state.addRow({ ...row, title: "", answer, original });
+    return workbench.state.addRow({ ...row, title: titleOf(name), answer, original });
   }
 
   function addFailed(name, reason) {
@@ -243,7 +244,9 @@
     await state.ready();
     order = Math.max(order, ...[...state.rows.values()].map((row) => row.order));
     const complaints = [];
+    workbench.view?.say("");
     const { items, sheets, passed } = await listed([...files], (line) => complaints.push(line));
+    for (const sheet of sheets) complaints.push(await readTitles(sheet));
     const room = Math.max(0, MAX_ROWS - state.rows.size);
     if (items.length > room)
       complaints.push(`This list takes ${MAX_ROWS.toLocaleString("en")} photos; the rest was left out.`);
@@ -262,9 +265,9 @@
       upload.prepared(isNew);
     }
     if (twice) complaints.push(`${twice} ${twice === 1 ? "photo was" : "photos were"} in the list already.`);
-    for (const sheet of sheets) complaints.push(await addTitles(sheet));
+    if (titles.size && (sheets.length || chosen.length)) complaints.push(applyTitles());
     if (!chosen.length && !sheets.length && !complaints.length) complaints.push("There are no images in this.");
-    workbench.view?.say(complaints.filter(Boolean).join(" "));
+    if (complaints.some(Boolean)) workbench.view?.say(complaints.filter(Boolean).join(" "));
   }
 
   // What was dropped, folders with all that is in them.
@@ -291,8 +294,15 @@
     return found;
   }
 
-  // Titles by file name, with its folders or without. Returns a line for people.
-  async function addTitles(file) {
+  // Titles by file name, with its folders or without, and with its ending or without.
+  function titleOf(name) {
+    const stem = (path) => path.replace(/\.\w+$/, "");
+    const names = [name, baseName(name), stem(name), stem(baseName(name))];
+    return names.map((one) => titles.get(one)).find(Boolean) ?? "";
+  }
+
+  // Adds the titles of a sheet. Returns a line for people where there are none.
+  async function readTitles(file) {
     let sheet;
     try {
       sheet = await snapshelf.sheets.read(file);
@@ -302,24 +312,26 @@
     const head = sheet[0].map((cell) => cell.replaceAll("_", " "));
     const columns = [FILE_COLUMNS, TITLE_COLUMNS].map((wanted) => head.findIndex((cell) => wanted.test(cell)));
     if (columns.includes(-1) || columns[0] === columns[1]) return `${file.name} needs the columns “file” and “title”.`;
-    const titles = new Map(sheet.slice(1).map((row) => columns.map((at) => row[at] ?? "")));
-    const stem = (name) => name.replace(/\.\w+$/, "");
+    for (const row of sheet.slice(1)) titles.set(row[columns[0]] ?? "", row[columns[1]] ?? "");
+    return "";
+  }
+
+  // What was in the list before its title came is looked at again. Returns a line for people.
+  function applyTitles() {
     const reads = workbench.state.modelSettings().reads_titles;
     let found = 0;
     for (const row of workbench.state.rows.values()) {
-      const names = [row.name, baseName(row.name), stem(row.name), stem(baseName(row.name))];
-      const title = names.map((name) => titles.get(name)).find(Boolean);
-      if (!title || row.review) continue;
-      found += 1;
-      if (title === row.title) continue;
+      const title = row.review ? "" : titleOf(row.name);
+      found += Boolean(title);
+      if (!title || title === row.title) continue;
       row.title = title;
       workbench.state.setAnswer(row, reads ? null : row.answer);
     }
     workbench.upload.start();
     const used = reads ? "" : " This model goes by the photo alone; the titles are in the download.";
-    return `${found} ${found === 1 ? "title" : "titles"} from ${file.name}.${used}`;
+    return `${found} ${found === 1 ? "photo has its title" : "photos have their titles"}.${used}`;
   }
 
-  workbench.files = { add, dropped, members, isLeftBehind, smallHash };
+  workbench.files = { forgetTitles: () => titles.clear(), add, dropped, members, isLeftBehind, smallHash };
   workbench.add = add;
 })();

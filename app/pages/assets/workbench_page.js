@@ -262,6 +262,7 @@
   async function empty() {
     const { all } = workbench.state.counts();
     if (!confirm(`Remove ${many(all)} and all decisions from this browser? This cannot be undone.`)) return;
+    workbench.files.forgetTitles();
     await workbench.state.clear();
     workbench.view.say("The list is empty.");
   }

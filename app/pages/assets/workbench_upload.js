@@ -93,8 +93,8 @@
   async function classify(chunk, paths) {
     const { model, modelSettings } = workbench.state;
     const asked = model();
-    const titles =
-      modelSettings().reads_titles && chunk.some(({ title }) => title) ? chunk.map(({ title }) => title) : null;
+    const given = chunk.map(({ title }) => title);
+    const titles = modelSettings().reads_titles && given.some(Boolean) ? given : null;
     const details = { titles, thumbnails: chunk.map(({ thumbnail }) => !thumbnail) };
     const answer = await patiently(chunk, async (isAgain) => {
       if (isAgain)
@@ -107,7 +107,13 @@
     for (const [at, row] of chunk.entries()) {
       row.sending = false;
       const one = answer?.rows[at];
-      if (!one || asked !== model() || (one.late && (row.late = (row.late ?? 0) + 1) < TRIES)) continue; // once more
+      if (
+        !one ||
+        asked !== model() ||
+        given[at] !== row.title ||
+        (one.late && (row.late = (row.late ?? 0) + 1) < TRIES)
+      )
+        continue; // once more
       run.answered += 1;
       if (one.thumbnail) row.thumbnail = await (await fetch(one.thumbnail)).blob();
       const { thumbnail, sha256, file, late, ...kept } = one;
