@@ -241,8 +241,16 @@
       if (Date.now() - page.saved > KEPT_DAYS * 86_400_000) write((store) => store.delete(page.id));
       else pages.set(page.id, page);
     }
+    model = lastAsked() ?? model;
     tell("pages");
     start();
+  }
+
+  // The model that answered the newest of the kept pages, so that a reload shows what was there.
+  function lastAsked() {
+    const newest = [...pages.values()].sort((one, other) => one.saved - other.saved).at(-1);
+    const asked = Object.keys(newest?.answers ?? {}).at(-1);
+    return server().settings().models.some(({ name }) => name === asked) ? asked : null;
   }
 
   // The tab's own element; it appears when the tab is opened for the first time.

@@ -88,26 +88,27 @@
     return told((await answer.json()).event_id);
   }
 
-  // What the queue tells of an event, until it is over.
+  // What the queue tells of an event, until it is over. The stream is left to its end: one that is closed early may still
+  // take the next event's messages.
   function told(event) {
     return new Promise((resolve, reject) => {
       const stream = new EventSource(`${address("queue/data")}?session_hash=${session}`);
-      const end = (settle, value) => {
+      let settle = () => reject(problem(GONE, { gone: true }));
+      const end = () => {
         clearTimeout(timer);
         stream.close();
-        settle(value);
+        settle();
       };
-      const lost = () => end(reject, problem(GONE, { gone: true }));
-      let timer = setTimeout(lost, SILENT_SECONDS * 1000);
-      stream.onerror = lost;
+      let timer = setTimeout(end, SILENT_SECONDS * 1000);
+      stream.onerror = end;
       stream.onmessage = ({ data }) => {
         const message = JSON.parse(data);
+        if (message.msg === "close_stream" || message.msg === "unexpected_error") return end();
+        if (message.event_id !== event) return; // the heartbeat
         clearTimeout(timer);
-        timer = setTimeout(lost, SILENT_SECONDS * 1000);
-        if (message.event_id && message.event_id !== event) return;
-        if (message.msg === "process_completed" && message.success) end(resolve, message.output.data[0]);
-        else if (message.msg === "process_completed") end(reject, failure(message.output));
-        else if (message.msg === "unexpected_error" || message.msg === "close_stream") lost();
+        timer = setTimeout(end, SILENT_SECONDS * 1000);
+        if (message.msg !== "process_completed") return;
+        settle = () => (message.success ? resolve(message.output.data[0]) : reject(failure(message.output)));
       };
     });
   }
