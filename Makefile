@@ -28,7 +28,7 @@ test-all: .venv/dev-ready  ## run the slow tests too
 
 test-browser: .venv/dev-ready  ## use the page in Chromium; screenshots in runs/screenshots
 	@test -x /usr/bin/chromium || { echo "Chromium is missing; install it: sudo apt-get install -y chromium"; exit 1; }
-	.venv/bin/python -m pytest -n 2 --dist loadfile -m browser tests/app tests/models
+	.venv/bin/python -m pytest -m browser tests/app tests/models
 
 lint: .venv/dev-ready  ## check style, the direction of imports, and the types of app/ and inference/
 	.venv/bin/ruff check .
