@@ -59,7 +59,8 @@ def write_checkout(folder: Path) -> Path:
     for name, text in files.items():
         (app / name).parent.mkdir(parents=True, exist_ok=True)
         (app / name).write_text(text, encoding="utf-8")
-    shutil.copy(ROOT / "app" / "push_to_space.py", app)
+    for name in ("push_to_space.py", "space_contents.py"):
+        shutil.copy(ROOT / "app" / name, app)
     return folder
 
 
