@@ -45,6 +45,14 @@ def test_a_batch_stops_after_its_time(service, monkeypatch):
     assert row.status == "error" and "the time limit of a batch" in row.error
 
 
+def test_a_few_images_take_one_turn(service, monkeypatch):
+    turns = []
+    wait = service.turns.wait
+    monkeypatch.setattr(service.turns, "wait", lambda turn, seconds: turns.append(turn) or wait(turn, seconds))
+    assert [row.status == "error" for row in service.classify_batch([SHIRT, SHIRT])] == [False, False]
+    assert len(turns) == 1
+
+
 def test_a_large_screenshot_is_shrunk_but_its_boxes_are_not(service, monkeypatch):
     whole = service.find_products(SCREENSHOT).to_dict()
     monkeypatch.setattr(limits, "MAX_PAGE_PIXELS", 700_000)

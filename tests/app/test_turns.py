@@ -88,6 +88,17 @@ def test_of_those_that_wait_the_cheapest_works_first():
     assert [caller.expected for caller in order] == [0.1, 1.0, 2.0]
 
 
+def test_of_cheap_ones_who_came_first_works_first():
+    turns, order = Turns(running=1, waiting=5, seconds=10), []
+    first = working(turns)
+    callers = [waiting(turns, expected=expected, order=order) for expected in (0.2, 0.01, 0.1)]
+    for caller in callers:
+        caller.stop.set()
+    first.ended()
+    assert [caller.ended() for caller in callers] == ["worked"] * 3
+    assert [caller.expected for caller in order] == [0.2, 0.01, 0.1]
+
+
 def test_what_a_request_has_used_counts_against_it():
     turns, order = Turns(running=1, waiting=5, seconds=10), []
     with turns.request() as long:
