@@ -6,7 +6,10 @@ print(push_folder(Path("runs/mine"), "me/shop-shirts"))        # https://hugging
 
 from pathlib import Path
 
-import httpx2  # huggingface_hub's HTTP client
+try:  # huggingface_hub's HTTP client
+    import httpx2
+except ModuleNotFoundError:  # huggingface_hub 1, on machines that come with their own packages
+    import httpx as httpx2
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id

@@ -45,7 +45,7 @@ def _head_names(model: PreTrainedModel) -> list[str]:
         heads = model.timm_model.get_classifier()
         heads = heads if isinstance(heads, tuple) else (heads,)
         names = [name for name, module in model.named_modules() if any(module is head for head in heads)]
-        return [*names, WORD_HEAD] if hasattr(model, WORD_HEAD) else names
+        return [*names, f"timm_model.{WORD_HEAD}"] if hasattr(model.timm_model, WORD_HEAD) else names
     # transformers' own convention: a classifier is the base model and the head beside it
     outside = [(name, child) for name, child in model.named_children() if name != model.base_model_prefix]
     return [name for name, child in outside if next(child.parameters(), None) is not None]

@@ -122,8 +122,8 @@ class Recipe:
     )
     freeze_backbone: int = HfArg(default=0, help="epochs in which only the head learns")
     ema: float = HfArg(default=0.0, help="decay of the weights' moving average, such as 0.999; 0: off")
-    teacher: str | None = HfArg(
-        default=None, help="model folder whose probabilities the model also learns (distillation)"
+    teacher: list[str] = HfArg(
+        default_factory=list, help="model folders whose mean probabilities the model also learns (distillation)"
     )
     distill_weight: float = HfArg(default=0.5, help="the teacher's share of the loss")
     distill_temperature: float = HfArg(default=2.0, help="softens the teacher's probabilities")

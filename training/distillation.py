@@ -1,5 +1,7 @@
-"""A trained model as teacher: its logits for the batch that the student sees, in the student's order of labels."""
+"""Trained models as teachers: their logits for the batch that the student sees, in the student's order of labels."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -46,6 +48,19 @@ class Teacher(torch.nn.Module):
             pixels = functional.resize(pixels, [self.image_size, self.image_size], antialias=True)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return self.model(pixel_values=pixels).logits.float()[:, self.order]
+
+
+class Teachers(torch.nn.Module):
+    """Several teachers as one: the logarithm of the mean of their probabilities."""
+
+    def __init__(self, teachers: Sequence[Teacher]):
+        super().__init__()
+        self.teachers = torch.nn.ModuleList(teachers)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """As Teacher's."""
+        logarithms = torch.stack([teacher(pixels).log_softmax(dim=1) for teacher in self.teachers])
+        return logarithms.logsumexp(dim=0) - math.log(len(self.teachers))
 
 
 def _check_labels(folder: str, own: list[str], labels: list[str]) -> None:

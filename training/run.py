@@ -36,7 +36,7 @@ from training.checkpoints import (
 )
 from training.coarse_labels import label_sets
 from training.data import Images, PreparedData, StreamedSplit, TrainingData
-from training.distillation import Teacher
+from training.distillation import Teacher, Teachers
 from training.image_dataset import collate
 from training.losses import Loss
 from training.model_card import write_model_folder
@@ -140,11 +140,10 @@ def labeled_model(arguments: Arguments, data: TrainingData) -> PreTrainedModel:
     return model.to(memory_format=torch.channels_last)
 
 
-def load_teacher(arguments: Arguments, recipe: Recipe, model: PreTrainedModel) -> Teacher | None:
-    if recipe.teacher is None:
-        return None
+def load_teacher(arguments: Arguments, recipe: Recipe, model: PreTrainedModel) -> Teacher | Teachers | None:
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    return Teacher(recipe.teacher, labels, *arguments.normalization())
+    teachers = [Teacher(folder, labels, *arguments.normalization()) for folder in recipe.teacher]
+    return Teachers(teachers) if len(teachers) > 1 else next(iter(teachers), None)
 
 
 def tracked_config(
@@ -162,7 +161,7 @@ def label_columns(model: PreTrainedModel) -> list[str]:
 
 def build_trainer(
     model: PreTrainedModel,
-    teacher: Teacher | None,
+    teacher: Teacher | Teachers | None,
     data: TrainingData,
     images: dict[str, Images],
     training: TrainingArguments,

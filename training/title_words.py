@@ -38,8 +38,10 @@ class WordHead:
         if not isinstance(head, torch.nn.Linear):
             raise UserError(f"--teach_words needs a model with one linear head; this one has {type(head).__name__}")
         linear = torch.nn.Linear(head.in_features, words.shape[1], device=head.weight.device)
-        model.add_module(WORD_HEAD, linear)
-        self.words, self.model, self.logits = words, model, None
+        # transformers' wrapper of timm reads every weight of a checkpoint as one of the network within.
+        self.owner = getattr(model, "timm_model", model)
+        self.owner.add_module(WORD_HEAD, linear)
+        self.words, self.logits = words, None
 
         # A function, which a copy of the model shares, where a method would copy the words with it.
         def answer(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
@@ -57,7 +59,7 @@ class WordHead:
 
     def remove(self) -> None:
         self.hook.remove()
-        delattr(self.model, WORD_HEAD)
+        delattr(self.owner, WORD_HEAD)
 
 
 def word_targets(split: Dataset, columns: Sequence[str]) -> scipy.sparse.csr_matrix:

@@ -15,7 +15,7 @@ from models.layers import head_of, layer_depths
 from training.arguments import Recipe
 from training.callbacks import EMA, EpochLines, FreezeBackbone, SeedEachProcess
 from training.coarse_labels import LabelSets, likely_targets
-from training.distillation import Teacher
+from training.distillation import Teacher, Teachers
 from training.losses import Loss, distillation_loss
 from training.param_groups import parameter_groups
 from training.run_state import RunState, damage
@@ -54,7 +54,7 @@ class ImageTrainer(Trainer):
         recipe: Recipe | None = None,
         loss: Loss | None = None,
         mix: torch.nn.Module | None = None,
-        teacher: Teacher | None = None,
+        teacher: Teacher | Teachers | None = None,
         words: scipy.sparse.csr_matrix | None = None,
         coarse: LabelSets | None = None,
         **kwargs,
@@ -164,6 +164,11 @@ class ImageTrainer(Trainer):
             teacher_logits = self.teacher(inputs["pixel_values"])
         weight, temperature = self.recipe.distill_weight, self.recipe.distill_temperature
         return (1 - weight) * loss + weight * distillation_loss(logits, teacher_logits, temperature)
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        """With --dataloader_persistent_workers Trainer would answer for the first dataset, whichever it is asked."""
+        self._eval_dataloaders = {}
+        return super().get_eval_dataloader(eval_dataset)
 
     def evaluation_loop(self, *args, **kwargs):
         """While training, of the average of the weights if the recipe keeps one."""

@@ -7,6 +7,7 @@ holds, and is made again when that has changed.
 """
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,9 +23,8 @@ def derive(source: Path, output: Path, make_splits: Splits, seed: int = 42) -> P
     card = read_card(source)
     if is_current(output, card["fingerprint"]):
         return output
-    partial = output.with_name(f".{output.name}.partial")
-    for folder in (partial, output):
-        shutil.rmtree(folder, ignore_errors=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     splits = make_splits(load_from_disk(source))
     splits.save_to_disk(partial)
     facts = {
@@ -35,8 +35,17 @@ def derive(source: Path, output: Path, make_splits: Splits, seed: int = 42) -> P
         "splits": {name: len(split) for name, split in splits.items()},
     }
     write_card(partial, facts, {"Origin": [f"Made from {source.name}; see the study that made it."]})
-    partial.replace(output)
+    put_in_place(partial, output, card["fingerprint"])
     return output
+
+
+def put_in_place(partial: Path, output: Path, fingerprint: str) -> None:
+    """Unless another row of the study, run at the same time, was faster."""
+    if is_current(output, fingerprint):
+        shutil.rmtree(partial)
+        return
+    shutil.rmtree(output, ignore_errors=True)
+    partial.replace(output)
 
 
 def is_current(folder: Path, fingerprint: str) -> bool:

@@ -29,7 +29,8 @@ class JointSets:
 
     def members(self, labels: torch.Tensor, coarser: torch.Tensor) -> torch.Tensor:
         """As training.coarse_labels.LabelSets has it."""
-        return self.sets.to(labels.device)[labels]
+        self.sets = self.sets.to(labels.device)
+        return self.sets[labels]
 
 
 @dataclass(frozen=True)

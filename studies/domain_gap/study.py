@@ -3,7 +3,7 @@
     python -m data_prep.image_folder --input clothing --output data/clothing
     python -m data_prep.fashion_mnist --output data/fashion_mnist
     python -m data_prep.kaggle_fashion --output data/kaggle_fashion
-    python -m studies.domain_gap --lite0 DIR --fashion runs/fashion
+    python -m studies.domain_gap --fashion runs/fashion
     python -m studies.domain_gap --dry_run                  # what is to do and how long it takes
     python -m studies.domain_gap --only kaggle clothing joint
     python -m studies.domain_gap --report                   # the page alone, from what was run
@@ -24,7 +24,7 @@ from app.errors import one_line_errors
 from evaluation.provenance import command_line
 from studies.common.fold_training import PROTOCOL, logged, run_training
 from studies.common.options import StudyOptions, study_parser
-from studies.common.units import MissingModelError, Unit, fingerprint_of_weights
+from studies.common.units import WEIGHTS_FILE, MissingModelError, Unit, fingerprint_of_weights
 from studies.domain_gap.adaptation import adapt
 from studies.domain_gap.batch_norm import adapt_batch_norm
 from studies.domain_gap.clustering import sort_images
@@ -32,8 +32,8 @@ from studies.domain_gap.coarse_labels import train_jointly
 from studies.domain_gap.common_labels import common_probabilities
 from studies.domain_gap.data import Source, few_images, open_source
 from studies.domain_gap.results_page import PHOTOS, write_results
-from studies.domain_gap.rows import CATALOG_IMAGES, KEPT_MODELS, ROWS, SEED, SHIPPED, Row
-from studies.domain_gap.ship import ship_average
+from studies.domain_gap.rows import CATALOG_IMAGES, KEPT_MODELS, MODEL, ROWS, SEED, SHIPPED, Row
+from studies.domain_gap.ship import ship_model
 from training.network import Network
 
 # The long trainings go on from their last checkpoint where they were stopped.
@@ -48,11 +48,9 @@ class Options(StudyOptions):
     kaggle: Path = field(default=Path("data/kaggle_fashion"), metadata={"help": "the catalogue"})
     clothing: Path = field(default=Path("data/clothing"), metadata={"help": "people's own photos"})
     fashion_mnist: Path = field(default=Path("data/fashion_mnist"), metadata={"help": "gray images of 28 px"})
-    lite0: str = field(default="pretrained/efficientnet_lite0", metadata={"help": "what models/convert.py wrote"})
-    lite2: str = field(default="pretrained/efficientnet_lite2", metadata={"help": "the same"})
+    pretrained: Path = field(default=Path("pretrained"), metadata={"help": "folder of what models/convert.py wrote"})
     fashion: str = field(default="runs/fashion", metadata={"help": "weights of the project's fashion model"})
     ship: Path | None = field(default=None, metadata={"help": f"write the model of {SHIPPED} here"})
-    share: float = field(default=1.0, metadata={"help": f"of {SHIPPED} in --ship; the rest is of --fashion"})
     steps: int | None = field(default=None, metadata={"help": "at most so many per training, for a quick try"})
 
 
@@ -66,12 +64,11 @@ def main(argv: list[str] | None = None) -> None:
         rows = [shortened(row, options.steps, options.image_size) for row in ROWS]
         units = all_units(rows, sources, options)
         if not options.report and not options.ship:
-            failed = options.run_chosen(units, [row.name for row in rows])
+            failed = options.run_chosen(units, [row.name for row in rows if not row.gpu])
         if options.ship:
             trained = next(unit.model_folder(options.runs) for unit in units if unit.row == SHIPPED)
             command = command_line("-m studies.domain_gap", argv)
-            start = Path(options.fashion)
-            ship_average(trained, start, options.share, options.kaggle, sources[PHOTOS], command, options.ship)
+            ship_model(trained, options.kaggle, sources[PHOTOS], command, options.ship)
         elif not options.dry_run:
             print(write_results(sources, rows, units, options.runs, options.results))
     if failed:
@@ -85,32 +82,51 @@ def shortened(row: Row, steps: int | None, size: int | None) -> Row:
 def all_units(rows: Sequence[Row], sources: Mapping[str, Source], options: Options) -> list[Unit]:
     """A unit per row; a row that starts from another's model, which comes before it, finds it through `units`."""
     units: dict[str, Unit] = {}
-    weights = {"imagenet": options.lite0, "lite2": options.lite2, "fashion": options.fashion}
     for row in rows:
         earlier = units[row.start] if row.start in KEPT_MODELS else None
-        start = str(earlier.model_folder(options.runs)) if earlier else row.start and weights[row.start]
+        start = str(earlier.model_folder(options.runs)) if earlier else first_weights(row.start, options)
+        taught_by = [units[teacher] for teacher in row.teachers]
+        teachers = [str(unit.model_folder(options.runs)) for unit in taught_by]
         made_by = {
-            "arguments": row.arguments(row.start),
+            "arguments": row.arguments(row.start, row.teachers),
             "source": row.source,
             "data": {source.name: source.fingerprint for source in sources.values()},
             "start": earlier.key if earlier else fingerprint_of_weights(start),
         }
         if row.source == "clusters":
-            made_by["features"] = fingerprint_of_weights(options.lite2)
-        work = partial(answer, row, start, sources, options)
+            made_by["features"] = fingerprint_of_weights(features_of(options))
+        if row.teachers:
+            made_by["teachers"] = [unit.key for unit in taught_by]
+        work = partial(answer, row, start, teachers, sources, options)
         keep, needed = row.name in KEPT_MODELS, None if earlier else start
         units[row.name] = Unit(row.name, "answers", made_by, row.seconds(), work, keep, needed)
     return list(units.values())
 
 
+def first_weights(start: str | None, options: Options) -> str | None:
+    """The folder of a row's `start` that is no other row."""
+    if start in (None, "fashion"):
+        return start and options.fashion
+    return str(options.pretrained / (MODEL if start == "imagenet" else start))
+
+
+def features_of(options: Options) -> str:
+    return str(options.pretrained / "efficientnet_lite2")
+
+
 def answer(
-    row: Row, start: str | None, sources: Mapping[str, Source], options: Options, folder: Path
+    row: Row,
+    start: str | None,
+    teachers: Sequence[str],
+    sources: Mapping[str, Source],
+    options: Options,
+    folder: Path,
 ) -> dict[str, np.ndarray]:
     """For each source (rows, common classes) float32 sums of probabilities on its scored images.
 
     `clothing_adapted` are those on photos with test-time BatchNorm.
     """
-    network = Network(fit(row, start, sources, options, folder))
+    network = Network(fit(row, start, teachers, sources, options, folder))
     answers = {name: common_probabilities(network, source.scored_pixels(row.size)) for name, source in sources.items()}
     if row.adapted:
         photos = sources[PHOTOS].scored_pixels(row.size)
@@ -120,20 +136,26 @@ def answer(
 
 
 def fit(
-    row: Row, start: str | None, sources: Mapping[str, Source], options: Options, folder: Path
+    row: Row,
+    start: str | None,
+    teachers: Sequence[str],
+    sources: Mapping[str, Source],
+    options: Options,
+    folder: Path,
 ) -> Path | str | None:
     """Train a row's model; gives its folder. Raises MissingModelError where it starts from a row that was not run."""
     photos = sources[PHOTOS]
-    if row.start in KEPT_MODELS and not Path(start).is_dir():
-        raise MissingModelError(f"it starts from the model of another row; run the row {row.start} first")
+    for name, model in [(row.start, start), *zip(row.teachers, teachers, strict=True)]:
+        if name in KEPT_MODELS and not (Path(model) / WEIGHTS_FILE).is_file():
+            raise MissingModelError(f"it needs the model of another row; run the row {name} first")
     if row.source is None:
         return start
-    arguments = [*row.arguments(start), *PROTOCOL]
+    arguments = [*row.arguments(start, teachers), *PROTOCOL]
     if row.source == "unlabelled":
         adapt(Path(start), photos.pixels("train", row.size), np.unique(photos.truth).tolist(), row.steps, SEED, folder)
     elif row.source == "clusters":
         catalog = few_images(sources["kaggle"], CATALOG_IMAGES, options.runs, SEED)
-        sort_images(Path(start), options.lite2, catalog, photos, row.size, folder)
+        sort_images(Path(start), features_of(options), catalog, photos, row.size, folder)
     elif row.source == "joint":
         catalog = ["--dataset", str(options.kaggle), "--label", "articleType"]
         argv = [*arguments, *catalog, *RESUMABLE, "--export_onnx", str(row.name in KEPT_MODELS)]

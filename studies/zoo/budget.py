@@ -48,6 +48,8 @@ class Budget(Schedule):
         self.begun = self.now()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
+        if state.global_step == 1 and torch.cuda.is_available():
+            self.begun = self.now()  # the first step loads the GPU's libraries, which can take 20 s
         self.spent = self.now() - self.begun - self.answering
         passed = [percent for percent in self.to_come if percent <= 100 * self.spent / self.seconds]
         if self.spent >= self.seconds:

@@ -19,6 +19,11 @@ IN_WORDS = """
 
 <!-- Written by hand; everything below the table's end stays when the page is written again. -->
 """
+ON_CPU = (
+    "Of 64 to 224 pixels (DINOv2's are multiples of 14) the largest whose training shows every image often enough, "
+    "by the speeds at 96 pixels in studies/slash8/rows.py; how often is PASSES in studies/zoo/rows.py."
+)
+ON_GPU = "The size that the architecture is known for, as far as the images have so many pixels."
 NO_VALUE = "–"
 Scored = dict[str, dict[int, dict[str, ScoredRow]]]  # task -> share of the data -> row
 
@@ -74,7 +79,10 @@ def introduction(tasks: Mapping[str, Task], whole: Mapping[str, dict[str, Scored
 def energy_note(rows: Sequence[ScoredRow]) -> str:
     if all(row.joules is None for row in rows):
         return "Energy: not measured, since the machine does not tell (neither RAPL nor nvidia-smi)."
-    return "Energy: of the trainings with their answers, by the counters of the whole processor or the GPU's power."
+    return (
+        "Energy: of the trainings with their answers, by the counters of the whole processor or the GPU's power, which "
+        "other trainings at the same time share."
+    )
 
 
 def described(task: Task) -> list[str]:
@@ -140,10 +148,7 @@ def size_lines(units: Mapping[Plan, Unit], whole: Mapping[str, dict[str, ScoredR
         [row.name, *(f"{plans[row.name, task].size.pixels}: {plans[row.name, task].size.reason}" for task in whole)]
         for row in ROWS
     ]
-    intro = (
-        "Of 64 to 224 pixels (DINOv2's are multiples of 14) the largest whose training shows every image often enough, "
-        "by the speeds at 96 pixels in studies/slash8/rows.py; how often is PASSES in studies/zoo/rows.py."
-    )
+    intro = ON_GPU if budget_name(whole) == "GPU-minutes" else ON_CPU
     return ["", "## Input sizes", "", intro, "", *table(["row", *(TITLES[task] for task in whole)], body)]
 
 

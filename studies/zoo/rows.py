@@ -12,6 +12,7 @@ from studies.slash8.rows import SPEED, SPEED_AT
 
 SIZES = (224, 192, 160, 128, 96, 64)
 CORES = 2  # of the machine that SPEED is of
+WORTHWHILE = {"kaggle": 160, "slash": 320}  # pixels a side; more of them would show nothing more
 # How often a budget should show each training image; a larger input has to leave time for that.
 PASSES = {"kaggle": (1.25, 3), "slash": (12, 24)}  # with pretrained weights, without
 
@@ -71,10 +72,11 @@ ROWS = (
 def best_size(row: Row, task: str, pretrained: bool, images: int, core_seconds: float, gpu: bool) -> Size:
     """The largest input of SIZES at which a training on so many images shows each of them often enough.
 
-    core_seconds: of one training. With a GPU every row gets its full size.
+    core_seconds: of one training. With a GPU every row gets its full size, as far as the images have so many pixels.
     """
     if gpu:
-        return Size(row.fits(row.largest), "its full size")
+        side = row.fits(min(row.largest, WORTHWHILE[task]))
+        return Size(side, "its full size" if side == row.fits(row.largest) else "the images have 60×80 pixels")
     full = row.fits(row.largest)
     choice = [full, *(row.fits(size) for size in SIZES if size < row.largest)]
     wanted, small = PASSES[task][0 if pretrained else 1], f"smaller than its {full}"

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from models.registry import build_model
-from training.distillation import Teacher, TeacherError
+from training.distillation import Teacher, TeacherError, Teachers
 from training.model_card import write_preprocessor
 
 LABELS = ["a", "b", "c"]
@@ -52,6 +52,20 @@ def test_images_of_another_size_are_resized_without_aliasing(folder, side):
     resized = F.interpolate(raw, (32, 32), mode="bilinear", antialias=True)
     answer = Teacher(str(folder), LABELS, MEAN, STD)(as_the_student_reads(raw))
     assert torch.allclose(answer, own_answer(folder, resized), atol=1e-4)
+
+
+def test_several_teachers_say_the_mean_of_their_probabilities_also_where_one_rules_a_label_out():
+    class Sure(torch.nn.Module):
+        def __init__(self, logits):
+            super().__init__()
+            self.logits = torch.tensor([logits])
+
+        def forward(self, pixels):
+            return self.logits
+
+    answer = Teachers([Sure([1000.0, 0.0, 0.0]), Sure([0.0, 1000.0, 0.0])])(torch.zeros(1, 3, 8, 8))
+    assert torch.allclose(answer.exp(), torch.tensor([[0.5, 0.5, 0.0]]))
+    assert answer.isfinite().all()  # what distillation_loss needs
 
 
 def test_a_teacher_learns_nothing(folder):

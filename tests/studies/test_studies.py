@@ -26,7 +26,6 @@ from studies.domain_gap.adaptation import adapt, information_loss
 from studies.domain_gap.batch_norm import adapt_batch_norm
 from studies.domain_gap.clustering import mean_answer
 from studies.domain_gap.common_labels import COMMON, SHARED, TABLE, among, in_common
-from studies.domain_gap.ship import averaged
 from studies.slash8 import study as slash8
 from studies.slash8.data import prepare
 from studies.slash8.rows import ROWS
@@ -228,8 +227,9 @@ def test_the_table_names_classes_that_the_sources_have(shared):
 @pytest.fixture(scope="module")
 def imagenet(tmp_path_factory) -> Path:
     """What stands for pretrained weights: EfficientNet-Lite0 as it is before training."""
-    folder = tmp_path_factory.mktemp("weights") / "lite0"
+    folder = tmp_path_factory.mktemp("weights") / "efficientnet_lite0"
     build_model("efficientnet_lite0", ["a", "b"], 32, from_scratch=True).save_pretrained(folder)
+    shutil.copytree(folder, folder.with_name("efficientnet_lite2"))  # its name alone, which is enough here
     return folder
 
 
@@ -253,7 +253,8 @@ def sources(tmp_path_factory) -> list[str]:
 
 @pytest.mark.slow
 def test_the_gap_is_measured_joint_training_runs_and_a_missing_start_is_named(sources, imagenet, tmp_path, capsys):
-    quick = ["--steps", "1", "--image_size", "32", "--lite0", str(imagenet), "--results", str(tmp_path / "results")]
+    weights = ["--pretrained", str(imagenet.parent)]
+    quick = ["--steps", "1", "--image_size", "32", *weights, "--results", str(tmp_path / "results")]
     arguments = [*sources, *quick, "--runs", str(tmp_path / "runs")]
     with pytest.raises(SystemExit, match="not all rows could be run: few_5"):
         domain_gap.main([*arguments, "--only", "kaggle", "joint", "few_5"])
@@ -269,42 +270,38 @@ def test_the_gap_is_measured_joint_training_runs_and_a_missing_start_is_named(so
 
 
 @pytest.mark.slow
-def test_a_joint_training_averaged_with_its_start_is_shipped_with_card_graph_and_weights(
-    sources, imagenet, tmp_path, capsys
+def test_a_joint_training_is_shipped_with_card_graph_and_weights_that_help_rare_classes(
+    sources, imagenet, tmp_path, monkeypatch, capsys
 ):
+    monkeypatch.setattr(domain_gap, "SHIPPED", "fashion_joint")  # which needs neither teachers nor titles
     quick = ["--steps", "1", "--image_size", "32", "--fashion", str(imagenet), "--runs", str(tmp_path / "runs")]
     arguments, output = [*sources, *quick, "--results", str(tmp_path)], tmp_path / "shipped" / "fashion"
     with pytest.raises(SystemExit) as stopped:
         domain_gap.main([*arguments, "--ship", str(output)])
-    assert stopped.value.code == 2 and "--only fashion_words" in capsys.readouterr().err
-    domain_gap.main([*arguments, "--only", "fashion_words"])
-    with pytest.raises(SystemExit):
-        domain_gap.main([*arguments, "--ship", str(output), "--share", "0.5"])  # other labels than at the start
-    assert "different architectures or labels" in capsys.readouterr().err
-    shutil.rmtree(output)
-    trained = next((tmp_path / "runs" / "fashion_words").glob("*/model.safetensors")).parent
-    domain_gap.main([*arguments, "--fashion", str(trained), "--only", "fashion_words"])
-    domain_gap.main([*arguments, "--fashion", str(trained), "--ship", str(output), "--share", "0.5"])
+    assert stopped.value.code == 2 and "--only fashion_joint" in capsys.readouterr().err
+    domain_gap.main([*arguments, "--only", "fashion_joint"])
+    domain_gap.main([*arguments, "--ship", str(output)])
     card = (output / "README.md").read_text()
-    assert "50% of the weights are those of the row fashion_words" in card and "| accuracy |" in card
+    assert "It is the row fashion_joint" in card and "| accuracy |" in card
     assert set(Classifier.load(output).labels) == {"Shirts", "Jeans"}
-    assert load_file(output / "model.safetensors")["timm_model.classifier.weight"].dtype == torch.float16
+    weights = load_file(output / "model.safetensors")
+    trained = load_file(next((tmp_path / "runs" / "fashion_joint").glob("*/model.safetensors")))
+    given = weights["timm_model.classifier.bias"].float() - trained["timm_model.classifier.bias"]
+    assert given.numpy() == pytest.approx([0.5 * np.log(50 / 12)] * 2, abs=1e-3)  # of classes with 12 images each
 
 
-def test_averaged_weights_lie_between_and_must_be_of_one_network():
-    first, second = (
-        {"weight": torch.ones(2), "seen": torch.tensor(3)},
-        {"weight": torch.zeros(2), "seen": torch.tensor(5)},
-    )
-    mixed = averaged(first, second, 0.65)
-    assert mixed["weight"].tolist() == pytest.approx([0.65, 0.65]) and mixed["seen"] == 3
-    with pytest.raises(ValueError, match="different architectures"):
-        averaged(first, {"weight": torch.zeros(3), "seen": torch.tensor(5)}, 0.5)
+@pytest.mark.slow
+def test_a_row_that_learns_from_others_waits_for_them(sources, imagenet, tmp_path, capsys):
+    quick = ["--steps", "1", "--pretrained", str(imagenet.parent), "--runs", str(tmp_path), "--results", str(tmp_path)]
+    shutil.copytree(imagenet, imagenet.with_name("efficientnet_lite1"), dirs_exist_ok=True)
+    with pytest.raises(SystemExit, match="not all rows could be run: taught_lite1"):
+        domain_gap.main([*sources, *quick, "--only", "taught_lite1"])
+    assert "it needs the model of another row; run the row teacher_lite2 first" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_photos_are_sorted_without_their_labels(sources, imagenet, tmp_path):
-    quick = ["--steps", "1", "--image_size", "32", "--lite0", str(imagenet), "--lite2", str(imagenet)]
+    quick = ["--steps", "1", "--image_size", "32", "--pretrained", str(imagenet.parent)]
     arguments = [*sources, *quick, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path)]
     domain_gap.main([*arguments, "--only", "kaggle_phone", "clustered"])
     assert "| clustered | photos sorted" in (tmp_path / "domain_gap.md").read_text()

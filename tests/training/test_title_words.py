@@ -23,8 +23,8 @@ def titled_rows(repeats: int = 8) -> Dataset:
     return Dataset.from_dict({"title": TITLES * repeats, "gender": [0, 1, 1, 0] * repeats}, features=features)
 
 
-def run(dataset: Path, output: Path, *more: str) -> dict:
-    given = ["--dataset", str(dataset), "--output_dir", str(output), "--model", "basic_cnn", "--label", "articleType"]
+def run(dataset: Path, output: Path, *more: str, model: str = "basic_cnn") -> dict:
+    given = ["--dataset", str(dataset), "--output_dir", str(output), "--model", model, "--label", "articleType"]
     small = ["--from_scratch", "--image_size", "32", "--num_train_epochs", "2", "--export_onnx", "False"]
     small += ["--logging_strategy", "epoch"]
     train.main([*given, *small, *more])
@@ -86,6 +86,14 @@ def test_the_finished_folder_has_no_trace_of_the_words(drawn_dataset, tmp_path):
     weights = load_file(tmp_path / "taught" / "model.safetensors")
     assert weights.keys() == load_file(tmp_path / "plain" / "model.safetensors").keys()
     assert first_loss(tmp_path / "taught") > first_loss(tmp_path / "plain") + 0.1  # the words' own loss
+
+
+def test_a_network_of_timm_is_taught_words_and_its_average_kept(drawn_dataset, tmp_path):
+    taught = run(drawn_dataset, tmp_path, "--teach_words", "gender", "--ema", "0.9", model="efficientnet_lite0")
+    assert np.isfinite(taught["validation_loss"])
+    assert not [name for name in load_file(tmp_path / "model.safetensors") if "word" in name]
+    checkpoint = load_file(next(tmp_path.glob("checkpoint-*")) / "model.safetensors")
+    assert "timm_model.word_head.weight" in checkpoint  # where transformers' wrapper finds it again
 
 
 def test_a_taught_run_goes_on_where_it_was_stopped(drawn_dataset, tmp_path):

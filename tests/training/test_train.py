@@ -172,3 +172,12 @@ def test_evaluation_only_normalizes():
     pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     _, evaluation = batch_transforms("basic", [0.5] * 3, [0.5] * 3)
     assert torch.allclose(evaluation(pixels), pixels.float() / 127.5 - 1, atol=1e-6)
+
+
+def test_workers_that_stay_answer_for_the_split_that_is_asked_about(drawn_dataset, tmp_path):
+    stay = ["--dataloader_num_workers", "1", "--dataloader_persistent_workers", "True"]
+    for name, more in (("alone", []), ("workers", stay)):
+        train.main(arguments(drawn_dataset, tmp_path / name, "--num_train_epochs", "1", *NO_EXPORT, *more))
+    alone, workers = (scores(tmp_path / name) for name in ("alone", "workers"))
+    assert alone["test_loss"] != alone["validation_loss"]
+    assert workers["test_loss"] == pytest.approx(alone["test_loss"])

@@ -39,6 +39,18 @@ class PerSampleColorJitter(v2.Transform):
         return (brightness * (contrast * colored + (1 - contrast) * mean)).clamp_(0, 1)
 
 
+class Normalize(v2.Normalize):
+    """torchvision's, with its numbers on the device already: to copy them would wait for what a GPU has queued."""
+
+    def __init__(self, mean: list[float], std: list[float]):
+        super().__init__(mean, std)
+        self.shift, self.scale = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
+
+    def transform(self, inpt: torch.Tensor, params: dict) -> torch.Tensor:
+        self.shift, self.scale = self.shift.to(inpt.device), self.scale.to(inpt.device)
+        return (inpt - self.shift) / self.scale
+
+
 AUGMENTATIONS = {
     "none": [],
     "basic": [PerSampleAffine(), PerSampleColorJitter()],
@@ -56,6 +68,6 @@ def batch_transforms(
     random_erasing: share of the training images that lose a box.
     """
     to_float = v2.ToDtype(torch.float32, scale=True)
-    normalize = v2.Normalize(mean=mean, std=std)
+    normalize = Normalize(mean, std)
     changes = [*AUGMENTATIONS[augment], *([PerSampleErasing(random_erasing)] if random_erasing else [])]
     return v2.Compose([to_float, *changes, normalize]), v2.Compose([to_float, normalize])

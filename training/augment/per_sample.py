@@ -6,6 +6,11 @@ import torch
 import torch.nn.functional as F
 
 
+def on_device(values: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """A tensor of the CPU on the device of `pixels`, without a wait for all that a GPU has queued."""
+    return (values.pin_memory() if pixels.is_cuda else values).to(pixels.device, non_blocking=True)
+
+
 def uniform(pixels: torch.Tensor, low: float, high: float) -> torch.Tensor:
     """(batch, 1, 1, 1) draws, one per image."""
     return torch.empty(len(pixels), 1, 1, 1, device=pixels.device, dtype=pixels.dtype).uniform_(low, high)
@@ -43,5 +48,10 @@ def affine_warp(pixels: torch.Tensor, rows: list[list[torch.Tensor | float]]) ->
 
 def matrices(pixels: torch.Tensor, rows: list[list[torch.Tensor | float]]) -> torch.Tensor:
     """(batch, rows, columns) of cells that are numbers or (batch, 1, 1, 1)."""
-    cells = [[torch.as_tensor(cell, dtype=pixels.dtype, device=pixels.device) for cell in row] for row in rows]
-    return torch.stack([torch.stack([cell.reshape(-1).expand(len(pixels)) for cell in row], 1) for row in cells], 1)
+
+    def column(cell: torch.Tensor | float) -> torch.Tensor:
+        # Filled on the device: to copy a number there would wait for all that a GPU has queued.
+        filled = cell if isinstance(cell, torch.Tensor) else pixels.new_full((1,), cell)
+        return filled.reshape(-1).expand(len(pixels))
+
+    return torch.stack([torch.stack([column(cell) for cell in row], 1) for row in rows], 1)

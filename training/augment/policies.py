@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from training.augment.per_sample import affine_warp, signs
+from training.augment.per_sample import affine_warp, on_device, signs
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,15 @@ class PerSampleOperations(v2.Transform):
         if self.strength is not None:
             strength.fill_(self.strength)
         strength *= signs(pixels)
-        changed = pixels.clone()
-        for number, operation in enumerate(OPERATIONS.values()):
-            rows = (drawn == number).nonzero().flatten().to(pixels.device)
-            if len(rows):
-                changed[rows] = operation(pixels[rows], strength[rows], self.space)
-        return changed
+        rows = on_device(drawn.argsort(), pixels)
+        counts = drawn.bincount(minlength=len(OPERATIONS)).tolist()
+        parts = zip(OPERATIONS.values(), pixels[rows].split(counts), strength[rows].split(counts), strict=True)
+        changed = [operation(part, own, self.space) for operation, part, own in parts if len(part)]
+        return torch.empty_like(pixels).index_copy_(0, rows, torch.cat(changed))
 
 
 def _sharpness(pixels: torch.Tensor, strength: torch.Tensor, space: Space) -> torch.Tensor:
-    kernel = pixels.new_tensor([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
+    kernel = on_device(torch.tensor([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=pixels.dtype), pixels) / 13
     blurred = F.conv2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), kernel.expand(3, 1, 3, 3), groups=3)
     return _away_from(blurred, pixels, strength, space)
 
