@@ -6,9 +6,10 @@
     python calibrate.py --model runs/slash8 --dataset data/slash --oof runs/slash8/oof.parquet
 
 On the validation split of each dataset, one for each kind of image that the model serves: a temperature that makes
-confidences true (Guo et al. 2017), for each category the confidence at which answers reach the target precision, a
-detector of unknown things, and with --coverage the quantile for sets of labels that hold the true one that often
-(Romano et al. 2020). predict.py, the app and validate.py then use it. It prints what can be published at which promise.
+confidences true (Guo et al. 2017), the floor that smoothed labels leave under them, for each category the confidence at
+which answers reach the target precision, a detector of unknown things, and with --coverage the quantile for sets of
+labels that hold the true one that often (Romano et al. 2020). predict.py, the app and validate.py then use it. It
+prints what can be published at which promise.
 For a dataset too small to hold a split back, --oof takes out-of-fold answers (train.py --folds) instead.
 """
 
@@ -18,14 +19,10 @@ from pathlib import Path
 from app.calibration import CALIBRATION_FILE
 from app.classifier import Classifier
 from app.errors import OneLineParser, UserError, add_version, one_line_errors
+from app.probabilities import Softmax
 from app.taxonomy import Taxonomy
 from evaluation.calibrated_folder import Promise, calibrate_folder
-from evaluation.calibration import (
-    FEW_ROWS,
-    HeldOut,
-    calibrated,
-    rows_for_coverage,
-)
+from evaluation.calibration import FEW_ROWS, HeldOut, fitted_softmax, rows_for_coverage
 from evaluation.kinds import read_label_map
 from evaluation.provenance import command_line
 from evaluation.publishable import least_budget, publishable, publishable_table, suggestion
@@ -41,7 +38,8 @@ def main(argv: list[str] | None = None) -> None:
         promise = Promise(options.target_precision, options.coverage, options.others, read_label_map(options.label_map))
         command = command_line("calibrate.py", argv)
         content, held_out = calibrate_folder(classifier, options.dataset, options.model, command, promise, options.oof)
-    print(f"{options.model / CALIBRATION_FILE}: temperature {content['temperature']:.3f}")
+    floor = f", a floor of {sum(content['floor']):.3f} over all labels" if content["floor"] else ""
+    print(f"{options.model / CALIBRATION_FILE}: temperature {content['temperature']:.3f}{floor}")
     print("\n".join(report(content, held_out, options.coverage)))
     print("\n".join(what_to_publish(classifier.taxonomy, held_out, options.error_budget)))
 
@@ -88,8 +86,8 @@ def report(content: dict, held_out: HeldOut, coverage: float | None) -> list[str
     for name, images in held_out.kinds.items():
         if images.members is None:
             before, after = (
-                expected_calibration_error(calibrated(images, temperature), images.truth)
-                for temperature in (1.0, content["temperature"])
+                expected_calibration_error(softmax(images.logits), images.truth)
+                for softmax in (Softmax(), fitted_softmax(content))
             )
             error = f"expected calibration error {before:.3f} -> {after:.3f} on these"
             lines.append(f"  {name}: {error} {len(images.truth)} images")

@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from .calibration import is_of_other_model, read_numbers, softmax
+from .calibration import is_of_other_model, read_numbers
 from .errors import UserError, one_line
 from .model_json import is_name, is_number, read_json, shown
 from .parents import ATTRIBUTES_FILE
 from .prediction import ANSWERED_FROM, ATTRIBUTE_SUFFIXES, ATTRIBUTES, CSV_COLUMNS, Attribute, Prediction
+from .probabilities import softmax
 
 WEIGHTS_FILE = "attributes.npy"
 VERSION = 1

@@ -3,9 +3,9 @@
     calibration = Calibration.load(Path("app/models/fashion"), levels, paths)
     decision = decide(calibration, taxonomy, probabilities, unknown_score)     # what may be published, and how deep
 
-The file holds a temperature for the softmax (Guo et al. 2017); for each category of each taxonomy level the least
-confidence at which answers reach the target precision (null if none does); how to tell out-of-distribution images; and
-the quantile for prediction sets (Romano et al. 2020).
+The file holds the temperature and the floor of the softmax (app/probabilities.py); for each category of each taxonomy
+level the least confidence at which answers reach the target precision (null if none does); how to tell
+out-of-distribution images; and the quantile for prediction sets (Romano et al. 2020).
 """
 
 import hashlib
@@ -20,6 +20,7 @@ import numpy as np
 
 from .errors import UserError, one_line
 from .model_json import is_number, read_json, shown
+from .probabilities import Softmax, read_floor
 from .taxonomy import category_names
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Calibration:
 
     thresholds: for each level of the taxonomy the least confidence by category; None if no confidence is enough.
     prediction_set_quantile: of split conformal prediction; None if calibrate.py ran without --coverage.
+    floor: as in app.probabilities.Softmax.
     content: the whole file.
     """
 
@@ -93,6 +95,7 @@ class Calibration:
     unknown: UnknownDetector | None = None
     prediction_set_quantile: float | None = None
     content: Mapping[str, Any] = field(default_factory=dict)
+    floor: np.ndarray | None = None
 
     @classmethod
     def load(cls, folder: Path, levels: Sequence[str], paths: Sequence[Sequence[str]]) -> "Calibration | None":
@@ -122,12 +125,17 @@ class Calibration:
                 unknown=_detector(content.get("unknown"), folder),
                 prediction_set_quantile=_share(conformal["quantile"], "conformal quantile") if conformal else None,
                 content=content,
+                floor=read_floor(content.get("floor"), len(paths)),
             )
         except CalibrationError as error:
             raise CalibrationError(f"{path}: {error}; run calibrate.py on this model again, or delete it") from None
         except (KeyError, TypeError, AttributeError) as error:
             problem = f"{type(error).__name__}: {one_line(error)}"
             raise CalibrationError(f"{path} is not what calibrate.py writes ({problem})") from None
+
+    @property
+    def softmax(self) -> Softmax:
+        return Softmax(self.temperature, self.floor)
 
     def prediction_set(self, probabilities: np.ndarray) -> np.ndarray:
         """Ids of labels, best first, that include the true one as often as calibrate.py --coverage asked for.
@@ -191,12 +199,6 @@ def energy(logits: np.ndarray) -> np.ndarray:
 def center_distance(embeddings: np.ndarray, centers: np.ndarray) -> np.ndarray:
     """1 - cosine of each embedding to the nearest center: (rows,) float32. embeddings: (rows, dim) of any length."""
     return 1 - (normalized(embeddings) @ centers.T).max(axis=1)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """(..., labels) -> the same in float64."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def normalized(embeddings: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ from .calibration import Decision, decide, normalized
 from .images import ErrorKind, ImageError, ImageSource, load_image, preprocess, target_size
 from .model_files import ModelError, ModelFiles
 from .prediction import Prediction, ScoredLabel
+from .probabilities import Softmax
 from .titled import IMAGE, TITLES_SETTINGS, Joined, TitledImage
 from .views import MAX_TTA as MAX_TTA
 from .views import read_views
@@ -221,10 +222,7 @@ class Classifier:
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated softmax, (batch, labels) float32 -> the same in float64: sums over a category are exact."""
-        logits = logits.astype(np.float64) / (self.calibration.temperature if self.calibration else 1.0)
-        with np.errstate(invalid="ignore"):  # a row that is not finite stays so and fails its own image
-            exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        return (self.calibration.softmax if self.calibration else Softmax())(logits)
 
     def scores(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Calibrated probabilities (batch, labels) float64, unknown scores (batch,) and attributes' probabilities.

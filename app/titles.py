@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
-from .calibration import Calibration, CalibrationError, Decision, decide, model_hash, read_thresholds, softmax
+from .calibration import Calibration, CalibrationError, Decision, decide, model_hash, read_thresholds
 from .errors import UserError, one_line
 from .model_json import is_number, read_json, shown
 from .onnx_check import GraphError, check_graph, limited_memory
+from .probabilities import softmax
 from .title_text import clean_title, ngrams
 from .titled import BOTH, IMAGE, TITLE, TITLES_FILE, TITLES_SETTINGS, Joined
 

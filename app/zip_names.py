@@ -22,13 +22,19 @@ def read_names(members: Sequence[ZipInfo]) -> list[str]:
     unsaid = [member for member in members if not name_is_said(member)]
     notes = []
     if unsaid:
-        encoding = guess_encoding(b"\n".join(map(raw_name, unsaid)), OLD_PC)
-        for member in unsaid:
-            member.filename = raw_name(member).decode(encoding)
+        names, encoding = decode_together([raw_name(member) for member in unsaid])
+        for member, name in zip(unsaid, names, strict=True):
+            member.filename = name
         notes.append(f"{len(unsaid):,} names do not say their encoding; {encoding} was guessed")
     for member in members:
         member.filename = member.filename.partition("\0")[0].replace("\\", "/")
     return notes
+
+
+def decode_together(raw: Sequence[bytes]) -> tuple[list[str], str]:
+    """Names of one archive that do not say their encoding, and the one that was guessed for all of them."""
+    encoding = guess_encoding(b"\n".join(raw), OLD_PC)
+    return [name.decode(encoding) for name in raw], encoding
 
 
 def name_is_said(member: ZipInfo) -> bool:

@@ -15,10 +15,10 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from app.attributes import Attributes
-from app.calibration import softmax
 from app.classifier import BATCH_SIZE, Classifier
 from app.errors import UserError
 from app.images import ImageError
+from app.probabilities import softmax
 from data_prep.kaggle_fashion import NOT_STATED
 from evaluation.calibration import fit_temperature
 from evaluation.predictions import encoded

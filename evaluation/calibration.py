@@ -4,7 +4,8 @@
     fitted, detector = fit_calibration(classifier.taxonomy, held_out, target_precision=0.99, coverage=None)
     write_calibration(folder, {**fitted, ...}, detector)
 
-Little data proves little: below FEW_ROWS the temperature does not sharpen, and a prior holds it near 1 above.
+Little data proves little: below FEW_ROWS the temperature does not sharpen and there is no floor, and a prior holds the
+temperature near 1 above.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import softmax
 
 from app.calibration import CALIBRATION_FILE, CENTERS_FILE, VERSION, UnknownDetector
 from app.classifier import Classifier
 from app.files import replacing, write_json
 from app.model_files import ModelError
+from app.probabilities import Softmax, softmax, without_floor
 from app.taxonomy import Taxonomy
 from evaluation.kinds import LabelMap, pool, read_kinds, read_others, read_training
 from evaluation.ood import Centers, centers_of, fit_unknown, out_of_fold_centers
@@ -31,6 +32,7 @@ CENTER_IMAGES = 4000  # training images that give the class means
 HEAD_IMAGES = 1000  # training images of each dataset from which the detector also learns what is known
 TEMPERATURES = (0.1, 10.0)
 FEW_ROWS = 300  # fewer cannot show that a model is too modest
+FLOORS = (0, 1, 2, 4)  # times the median of a label's probability
 PRIOR_DEVIATION = 0.25  # of the logarithm of the temperature, a normal distribution around 0
 
 
@@ -78,15 +80,16 @@ def fit_calibration(
 ) -> tuple[dict, UnknownDetector]:
     """The fitted part of calibration.json, and the detector of unknown things that it describes."""
     images, kind_of = held_out.pooled()
-    temperature = fit_temperature(images.logits, images.truth, images.members, kind_of)
-    probabilities = calibrated(images, temperature)
+    scale = fit_softmax(images, kind_of)
+    probabilities = scale(images.logits)
     detector, report = fit_detector(taxonomy, held_out)
     unknown = {name: value for name, value in asdict(detector).items() if name not in ("centers", "head")}
     if detector.head is not None:
         unknown["head"] = [float(f"{weight:.{DIGITS}g}") for weight in detector.head]
     return {
         "version": VERSION,
-        "temperature": temperature,
+        "temperature": scale.temperature,
+        "floor": None if scale.floor is None else [float(f"{share:.3g}") for share in scale.floor],
         "target_precision": target_precision,
         "thresholds": fit_thresholds(taxonomy, probabilities, images.truth, target_precision, images.members, kind_of),
         "threshold_intervals": {
@@ -120,8 +123,25 @@ def category_shares(taxonomy: Taxonomy, probabilities: np.ndarray) -> dict[str, 
     }
 
 
-def calibrated(images: SplitOutputs, temperature: float) -> np.ndarray:
-    return softmax((images.logits / temperature).astype(np.float64), axis=1)
+def fit_softmax(images: SplitOutputs, kind_of: np.ndarray | None = None) -> Softmax:
+    """The temperature and the floor that make the true labels most likely.
+
+    A label's floor is in proportion to the median of its probability: most images show something else.
+    """
+    middle = np.median(Softmax()(images.logits), axis=0)
+    floors = [share * middle if share else None for share in FLOORS] if len(images.truth) >= FEW_ROWS else [None]
+    fits = []
+    for floor in floors:
+        logits = images.logits if floor is None else without_floor(images.logits.astype(np.float64), floor)
+        temperature, loss = fit(logits, images.truth, images.members, kind_of)
+        fits.append((loss, Softmax(temperature, floor)))
+    return min(fits, key=lambda pair: pair[0])[1]
+
+
+def fitted_softmax(content: dict) -> Softmax:
+    """Of what fit_calibration gave."""
+    floor = content["floor"]
+    return Softmax(content["temperature"], None if floor is None else np.array(floor))
 
 
 def fit_temperature(
@@ -131,16 +151,24 @@ def fit_temperature(
 
     Every kind of image counts alike. Without evidence it is 1; fewer than FEW_ROWS images never sharpen.
     """
+    return fit(logits, truth, members, kind_of)[0]
+
+
+def fit(
+    logits: np.ndarray, truth: np.ndarray, members: np.ndarray | None, kind_of: np.ndarray | None
+) -> tuple[float, float]:
+    """The temperature of fit_temperature, and its loss."""
     right = SplitOutputs(logits, None, truth, truth, members).right()
     counts = np.bincount(np.zeros(len(truth), dtype=int) if kind_of is None else kind_of)
     weights = np.ones(len(truth)) if kind_of is None else len(truth) / len(counts) / counts[kind_of]
 
     def loss(logarithm: float) -> float:
-        of_right = np.where(right, softmax(logits / np.exp(logarithm), axis=1), 0).sum(axis=1)
+        of_right = np.where(right, softmax(logits / np.exp(logarithm)), 0).sum(axis=1)
         return -float(weights @ np.log(np.maximum(of_right, 1e-12))) + (logarithm / PRIOR_DEVIATION) ** 2 / 2
 
-    temperature = float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
-    return max(1.0, temperature) if len(truth) < FEW_ROWS else temperature
+    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
+    temperature = float(np.exp(found.x))
+    return max(1.0, temperature) if len(truth) < FEW_ROWS else temperature, float(found.fun)
 
 
 def conformal(probabilities: np.ndarray, right: np.ndarray, coverage: float) -> dict:

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from sklearn.model_selection import GroupKFold
 
 from app.taxonomy import Taxonomy
-from evaluation.calibration import HeldOut, calibrated, fit_temperature
+from evaluation.calibration import HeldOut, fit_softmax
 from evaluation.thresholds import accepted, answers, fit_thresholds
 
 TARGETS = (0.90, 0.95, 0.98, 0.99)
@@ -47,8 +47,8 @@ def publishable(
         return []
     for learned, judged in GroupKFold(folds, shuffle=True, random_state=0).split(kind_of, groups=images.groups):
         part, rest = images.rows(learned), images.rows(judged)
-        temperature = fit_temperature(part.logits, part.truth, part.members, kind_of[learned])
-        of_part, of_rest = calibrated(part, temperature), calibrated(rest, temperature)
+        softmax = fit_softmax(part, kind_of[learned])
+        of_part, of_rest = softmax(part.logits), softmax(rest.logits)
         answered = [
             answers(taxonomy, of_rest, rest.truth, depth, rest.members) for depth in range(len(taxonomy.levels))
         ]

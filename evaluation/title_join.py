@@ -18,9 +18,9 @@ from onnxruntime import InferenceSession
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from app.calibration import softmax
 from app.classifier import Classifier
 from app.errors import UserError
+from app.probabilities import softmax
 from app.taxonomy import Taxonomy
 from app.titled import BOTH, TITLE
 from app.titles import JoinSettings, agreement, contradict, joint_logits, title_logits

@@ -1,8 +1,8 @@
 """What a model with titles would answer and publish on a split: from the image alone, from the title alone, from both.
 
-fitted = fit(taxonomy, validation, temperature, targets)                # on some products
-answered = apply(taxonomy, detector, test, temperature, fitted)         # {"both": Answered(…), …} on others
-answered = cross_fitted(taxonomy, detector, validation, temperature, targets)
+fitted = fit(taxonomy, validation, scale, targets)                # on some products
+answered = apply(taxonomy, detector, test, scale, fitted)         # {"both": Answered(…), …} on others
+answered = cross_fitted(taxonomy, detector, validation, scale, targets)
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
-from app.calibration import UnknownDetector, softmax
+from app.calibration import UnknownDetector
+from app.probabilities import Softmax, softmax
 from app.taxonomy import Taxonomy
 from app.titled import BOTH, IMAGE, TITLE
 from app.titles import JoinSettings
@@ -53,9 +54,9 @@ class Answered:
     published: dict[float, Published]
 
 
-def fit(taxonomy: Taxonomy, products: TitledOutputs, temperature: float, targets: Sequence[float]) -> Fitted:
-    of_image = softmax(products.image.logits / temperature)
-    settings, thresholds = fit_settings(taxonomy, products, temperature), {}
+def fit(taxonomy: Taxonomy, products: TitledOutputs, scale: Softmax, targets: Sequence[float]) -> Fitted:
+    of_image = scale(products.image.logits)
+    settings, thresholds = fit_settings(taxonomy, products, scale.temperature), {}
     for target in targets:
         fitted = fit_title_thresholds(taxonomy, products, settings, target)
         thresholds[target] = {IMAGE: fit_thresholds(taxonomy, of_image, products.image.truth, target), **fitted}
@@ -66,7 +67,7 @@ def apply(
     taxonomy: Taxonomy,
     detector: UnknownDetector | None,
     products: TitledOutputs,
-    temperature: float,
+    scale: Softmax,
     fitted: Fitted,
 ) -> dict[str, Answered]:
     """By the rules of app/titles.py."""
@@ -75,7 +76,7 @@ def apply(
     unknown = np.zeros(len(titled), dtype=bool)
     if detector is not None:
         unknown = detector.scores(products.image.logits, products.image.embeddings) >= detector.threshold
-    of_image = softmax(products.image.logits / temperature)
+    of_image = scale(products.image.logits)
     of_title = softmax(settings.lone_weight * products.title_logits)
     joint, contradicts = joined(taxonomy, products, settings)
     joint[~titled] = of_image[~titled]
@@ -110,7 +111,7 @@ def cross_fitted(
     taxonomy: Taxonomy,
     detector: UnknownDetector | None,
     products: TitledOutputs,
-    temperature: float,
+    scale: Softmax,
     targets: Sequence[float],
 ) -> dict[str, Answered]:
     """No product is judged by what it helped to fit."""
@@ -121,8 +122,8 @@ def cross_fitted(
     for learned, judged in GroupKFold(
         min(FOLDS, len(np.unique(products.image.groups))), shuffle=True, random_state=0
     ).split(np.arange(rows), groups=products.image.groups):
-        fitted = fit(taxonomy, products.rows(learned), temperature, targets)
-        part = apply(taxonomy, detector, products.rows(judged), temperature, fitted)
+        fitted = fit(taxonomy, products.rows(learned), scale, targets)
+        part = apply(taxonomy, detector, products.rows(judged), scale, fitted)
         for source in SOURCES:
             whole[source].probabilities[judged] = part[source].probabilities
             for target in targets:

@@ -21,6 +21,7 @@ from scipy.stats import binomtest
 from app.classifier import Classifier
 from app.errors import OneLineParser, UserError, one_line_errors
 from app.files import write_text
+from app.probabilities import Softmax
 from app.titled import BOTH, TITLE, TITLES_FILE
 from app.titles import Titles
 from data_prep.pipeline.card import dataset_fingerprint
@@ -79,19 +80,19 @@ class Report:
         self.classifier = Classifier.load(model)
         self.titles: Titles = self.classifier.required_titles()
         calibration = self.classifier.calibration
-        self.temperature = calibration.temperature if calibration else 1.0
+        self.scale = calibration.softmax if calibration else Softmax()
         self.detector = calibration.unknown if calibration else None
         _, truth = load_split(self.classifier, dataset, "train")
         self.learned = np.bincount(truth, minlength=len(self.classifier.labels))
         self.validation = self.products("validation")
-        self.fitted = fit(self.classifier.taxonomy, self.validation, self.temperature, TARGETS)
+        self.fitted = fit(self.classifier.taxonomy, self.validation, self.scale, TARGETS)
 
     def products(self, split: str) -> TitledOutputs:
         return titled_outputs(self.classifier, self.titles.session, self.dataset, split, self.title_column)
 
     def answered(self, products: TitledOutputs, fitted: Fitted | None = None) -> dict[str, Answered]:
         taxonomy = self.classifier.taxonomy
-        return apply(taxonomy, self.detector, products, self.temperature, fitted or self.fitted)
+        return apply(taxonomy, self.detector, products, self.scale, fitted or self.fitted)
 
     def heading(self, command: str) -> list[str]:
         megabytes = (self.model / TITLES_FILE).stat().st_size / 1e6
@@ -125,14 +126,14 @@ class Report:
         for _ in range(3):
             start = time.thread_time()
             for text in texts:
-                self.titles.join(of_image, self.temperature, text)
+                self.titles.join(of_image, self.scale.temperature, text)
             seconds.append(time.thread_time() - start)
         return 1000 * min(seconds) / len(texts)
 
     def split_section(self, split: str) -> list[str]:
         if split == "validation":
             products, taxonomy = self.validation, self.classifier.taxonomy
-            answered = cross_fitted(taxonomy, self.detector, products, self.temperature, TARGETS)
+            answered = cross_fitted(taxonomy, self.detector, products, self.scale, TARGETS)
         else:
             products = self.products(split)
             answered = self.answered(products)

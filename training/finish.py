@@ -20,6 +20,7 @@ from app.errors import UserError
 from app.files import write_json
 from data_prep.pipeline.prepared import load_prepared
 from evaluation.calibrated_folder import OUT_OF_FOLD, calibrate_folder
+from evaluation.calibration import fitted_softmax
 from evaluation.predictions import run_split
 from evaluation.provenance import machine
 from training.model_card import SCORECARD_FILE
@@ -71,7 +72,7 @@ def judge(done: Finished, oof: Path | None, learned: Sequence[str]) -> dict:
         "seconds": round(time.monotonic() - done.started, 1),
     }
     images = taught(splits, done.label, learned)
-    return make_scorecard(classifier, scored, held_out, content["temperature"], images, facts)
+    return make_scorecard(classifier, scored, held_out, fitted_softmax(content), images, facts)
 
 
 def taught(splits: DatasetDict, label: str, learned: Sequence[str]) -> Counter:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.special import softmax
 from scipy.stats import binomtest
 
 from app.classifier import Classifier
+from app.probabilities import Softmax
 from app.taxonomy import Taxonomy
 from evaluation.calibration import FEW_ROWS, HeldOut
 from evaluation.predictions import SplitOutputs
@@ -38,11 +38,11 @@ class Scored:
 
 
 def make_scorecard(
-    classifier: Classifier, scored: Scored, held_out: HeldOut, temperature: float, taught: Counter, facts: dict
+    classifier: Classifier, scored: Scored, held_out: HeldOut, softmax: Softmax, taught: Counter, facts: dict
 ) -> dict:
     """The content of scorecard.json. taught: training images by label. facts: command, dataset, time … for the file."""
     images = scored.outputs
-    probabilities = softmax((images.logits / temperature).astype(np.float64), axis=1)
+    probabilities = softmax(images.logits)
     return {
         "version": VERSION,
         **facts,

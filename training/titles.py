@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from app.calibration import model_hash, softmax
+from app.calibration import model_hash
 from app.classifier import Classifier
 from app.errors import OneLineParser, UserError, one_line_errors
 from app.files import write_json, write_text
 from app.model_files import CARD_FILE, MODEL_FILE
+from app.probabilities import softmax
 from app.taxonomy import Taxonomy
 from app.titled import BOTH, TITLE, TITLES_FILE, TITLES_SETTINGS
 from app.titles import VERSION, JoinSettings, open_title_graph

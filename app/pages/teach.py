@@ -24,6 +24,7 @@ from .safe_gradio import Files, SafeImage, show_user_errors, stream_user_errors
 from .safe_routes import store
 
 STORAGE = "snapshelf-teach"  # in the browser
+OFFERED = 6  # categories as buttons, the likeliest ones; the others in a field to search
 MORE_PHOTOS = 20  # of a category: a good next step
 SHOWN_LEFT_OUT = 50
 INTRODUCTION = (
@@ -61,7 +62,8 @@ class Parts(NamedTuple):
     ready: gr.Column
     answer: gr.HTML
     right: gr.Column
-    category: gr.Dropdown
+    category: gr.Radio
+    other: gr.Dropdown
     added: gr.HTML
     again: gr.Button
     download: gr.DownloadButton
@@ -115,7 +117,8 @@ def add_events(service: Service, teacher: Teacher, tab: gr.Tab, image: SafeImage
     parts.cancel.click(cancel, [key], None, **quiet)
     tab.select(show, [key], outputs, **quiet)
     image.change(try_one, [key, image], outputs, **quiet)
-    parts.category.select(add, [key, image, parts.category], [*outputs, image], **quiet)
+    for picked in (parts.category, parts.other):
+        picked.select(add, [key, image, picked], [*outputs, image], **quiet)
 
 
 def add_trial(
@@ -136,15 +139,16 @@ def add_trial(
         with gr.Column(min_width=300):
             answer = gr.HTML(elem_id="teach-answer")
             with gr.Column(visible=False) as right:
-                category = gr.Dropdown(
-                    [], value=None, label="What is it? The photo then joins the next teaching", elem_id="teach-category"
+                category = gr.Radio(
+                    [], label="What is it? The photo then joins the next teaching", elem_id="teach-category"
                 )
+                other = gr.Dropdown([], value=None, label="Another category", visible=False, elem_id="teach-other")
             added = gr.HTML(elem_id="teach-added")
     with gr.Row():
-        again = gr.Button("Teach again", visible=False, variant="primary", elem_id="teach-again")
-        download = gr.DownloadButton("Download the model", elem_id="teach-download")
+        again = gr.Button("Teach again", visible=False, variant="primary", min_width=240, elem_id="teach-again")
+        download = gr.DownloadButton("Download the model", min_width=240, elem_id="teach-download")
     gr.Markdown(AFTERWARDS, elem_classes="facts")
-    return image, Parts(key, files, view, start, cancel, ready, answer, right, category, added, again, download)
+    return image, Parts(key, files, view, start, cancel, ready, answer, right, category, other, added, again, download)
 
 
 # --- what happens -----------------------------------------------------------------------------------------------------
@@ -198,7 +202,7 @@ def show_kept(teacher: Teacher, key: str) -> Iterator[list[Any]]:
 
 
 def try_photo(service: Service, teacher: Teacher, key: str, image: Source) -> list[Any]:
-    nothing = {"right": gr.Column(visible=False), "category": gr.Dropdown(value=None)}
+    nothing = {"right": gr.Column(visible=False), "category": gr.Radio(value=None), "other": gr.Dropdown(value=None)}
     if image is None:
         return changed(answer="", **nothing)
     try:
@@ -210,11 +214,12 @@ def try_photo(service: Service, teacher: Teacher, key: str, image: Source) -> li
         return changed(answer=cards.error_message(error), added="", **nothing)
     candidates = [item for item in prediction.top_k if item.confidence >= cards.LEAST] or prediction.top_k[:1]
     verdict = cards.badges(classifier.calibration is not None)[prediction.status]
-    names = best_first(classifier, [label for label, _ in prediction.top_k])
+    choices = [(display(name), name) for name in best_first(classifier, [label for label, _ in prediction.top_k])]
     return changed(
         answer=render("teach_answer", candidates=candidates, verdict=verdict),
         right=gr.Column(visible=True),
-        category=gr.Dropdown([(display(name), name) for name in names], value=None),
+        category=gr.Radio(choices[:OFFERED], value=None),
+        other=gr.Dropdown(choices[OFFERED:], value=None, visible=len(choices) > OFFERED),
         added="",
     )
 

@@ -15,13 +15,14 @@ from typing import Any
 import gradio as gr
 
 from .. import limits
-from ..batches import check_batch
+from ..batches import MAX_ENTRIES, check_batch
 from ..images import ImageError
 from ..limits import BatchTime, RequestError
 from ..model_files import read_categories
 from ..prediction import Prediction
 from ..service import DIGITS, Service, check_reads_titles
 from ..titled import TitledImage
+from ..zip_names import decode_together
 from .display_names import attribute_name, model_title
 from .rendering import data_url, jpeg_url, render
 from .review_queue import Item, ReviewQueue
@@ -33,6 +34,7 @@ CHUNK_BYTES = 16 * 2**20
 CANDIDATES = limits.MAX_TOP_K  # also what images are compared by, so more than a person reads
 THUMBNAIL, THUMBNAIL_QUALITY = 640, 80  # of what the browser cannot show itself
 TITLES, THUMBNAILS = "titles", "thumbnails"  # what may be sent beside the files
+NOT_NAMES = f"names must be a list of at most {MAX_ENTRIES:,} texts, each a letter per byte."
 NOT_A_LIST = "titles and thumbnails must each be a list with one item per file."
 Row = dict[str, Any]
 
@@ -53,8 +55,14 @@ def add_workbench(service: Service, queue: ReviewQueue | None = None) -> None:
             for _, path in files:
                 store.discard(path)
 
+    @show_user_errors
+    def names(raw: Any) -> Row:
+        """What names in a zip mean that do not say their encoding; the browser unpacks zips but cannot guess."""
+        return {"names": guessed_names(raw)}
+
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     button.click(sort, [files, model, details], answer, api_name="workbench_sort", **private)
+    button.click(names, details, answer, api_name="workbench_names", **private)
     if queue:
         add_review(queue, details, answer, button, private)
 
@@ -130,6 +138,16 @@ def classified(
         row = {"file": name, "sha256": sha256, "thumbnail": thumbnail, "late": late}
         rows.append({**row, **prediction_row(prediction)})
     return {"rows": rows}
+
+
+def guessed_names(raw: Any) -> list[str]:
+    """raw: names of one zip, a letter per byte (Latin-1). Raises RequestError."""
+    if not isinstance(raw, list) or len(raw) > MAX_ENTRIES or not all(isinstance(name, str) for name in raw):
+        raise RequestError(NOT_NAMES)
+    try:
+        return decode_together([name.encode("latin-1") for name in raw])[0]
+    except UnicodeEncodeError:
+        raise RequestError(NOT_NAMES) from None
 
 
 def one_for_each(files: Sequence[object], values: Any, kind: type) -> list[Any]:

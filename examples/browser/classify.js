@@ -5,6 +5,8 @@
 
 import { resize } from "./pillow_resize.js";
 
+const LEFT = 0.02; // of a probability that is below its label's floor
+
 export async function open(ort, folder) {
   const json = async (name) => {
     const answer = await fetch(folder + name);
@@ -20,7 +22,7 @@ export async function open(ort, folder) {
     async classify(file) {
       const input = new ort.Tensor("float32", await pixelsOf(file, preprocessor), [1, 3, height, width]);
       const { logits } = await session.run({ pixel_values: input }, ["logits"]);
-      const confidences = softmax(logits.data, calibration?.temperature ?? 1);
+      const confidences = probabilities(logits.data, calibration);
       return confidences
         .map((confidence, number) => ({ label: config.id2label[number], confidence }))
         .sort((a, b) => b.confidence - a.confidence);
@@ -56,6 +58,16 @@ async function rgbOf(file) {
     }
   }
   return { rgb, width, height };
+}
+
+// As app/probabilities.py has them.
+function probabilities(logits, calibration) {
+  const { temperature = 1, floor = null } = calibration ?? {};
+  if (!floor) return softmax(logits, temperature);
+  const raw = softmax(logits, 1);
+  const best = raw.indexOf(Math.max(...raw));
+  const left = raw.map((share, label) => (label === best ? share : Math.max(share - floor[label], LEFT * share)));
+  return softmax(left.map((share) => Math.log(Math.max(share, Number.MIN_VALUE))), temperature);
 }
 
 function softmax(logits, temperature) {

@@ -5,6 +5,8 @@ import io
 import json
 from pathlib import Path
 
+from PIL import Image
+
 from tests.app.visit import EXAMPLES, browser_tests
 
 pytestmark = browser_tests
@@ -52,6 +54,7 @@ def test_a_wrong_answer_is_corrected_by_a_tap_copied_and_kept(visit):
     copied = json.loads(visit.page.evaluate("navigator.clipboard.readText()"))
     assert copied["label"] == "Casual Shoes"
     assert (copied["final_category"], copied["decided_by"]) == ("Undershirts", "person")
+    assert copied["final_path"] == ["Apparel", "Underwear", "Undershirts"]
 
     with visit.page.expect_download() as download:
         visit.page.get_by_role("button", name="Download corrections.csv").click()
@@ -64,6 +67,21 @@ def test_a_wrong_answer_is_corrected_by_a_tap_copied_and_kept(visit):
     visit.page.wait_for_function(
         "navigator.clipboard.readText().then((text) => text === 'Footwear > Shoes > Casual Shoes')"
     )
+
+
+def test_a_correction_has_the_name_that_the_file_had(visit, tmp_path):
+    photo = tmp_path / "größe #1.png"
+    with Image.open(EXAMPLES / "casual_shoes.jpg") as image:
+        image.resize((1500, 1500)).save(photo)  # goes up as a smaller JPEG
+    visit.give("#classify-image", photo)
+    visit.see("#classify-answer .answer")
+    visit.page.get_by_role("button", name="Wrong?").click()
+    visit.page.get_by_label("Another category").fill("sandals")
+    visit.page.get_by_role("button", name="Sandals", exact=True).click()
+    with visit.page.expect_download() as download:
+        visit.page.get_by_role("button", name="Download corrections.csv").click()
+    (line,) = csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8-sig")))
+    assert line["id"] == "größe #1.png"
 
 
 def test_the_search_takes_enter_and_says_when_it_finds_nothing(visit):

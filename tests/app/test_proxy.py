@@ -1,5 +1,6 @@
 """The server under a prefix and https, behind a real nginx that runs the configuration of docs/app.md."""
 
+import io
 import json
 import os
 import re
@@ -8,9 +9,11 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -30,6 +33,7 @@ needs_nginx = pytest.mark.skipif(
     not (NGINX and shutil.which("openssl")),
     reason="needs nginx and openssl: sudo apt-get install -y nginx-light openssl",
 )
+needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium: sudo apt-get install -y chromium")
 HTTP = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{}}
@@ -188,22 +192,63 @@ def test_without_a_trusted_proxy_forwarded_headers_do_not_count(tiny_models, mon
         assert client.get("/shelf/healthz").json()["status"] == "ok"
 
 
-@needs_nginx
-@pytest.mark.browser
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium: sudo apt-get install -y chromium")
-def test_a_person_classifies_a_photo_behind_the_proxy(shop):
+@pytest.fixture
+def visitor(shop) -> Iterator[Any]:
+    """The page in Chromium, where every request stays below the prefix and is answered."""
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(ignore_https_errors=True)
+        page.set_default_timeout(60_000)
         failed = []
         page.on("response", lambda answer: failed.append(answer.url) if answer.status >= 400 else None)
         page.on("request", lambda asked: failed.append(asked.url) if is_foreign(asked.url, shop) else None)
-        page.goto(f"{shop}/", wait_until="networkidle", timeout=60_000)
-        page.locator("input[type=file]").first.set_input_files(BELTS)
-        page.get_by_text("Belts").first.wait_for(timeout=60_000)
+        page.goto(f"{shop}/", wait_until="networkidle")
+        yield page
         browser.close()
     assert not failed
+
+
+@needs_nginx
+@pytest.mark.browser
+@needs_chromium
+def test_a_person_classifies_a_photo_behind_the_proxy(visitor):
+    visitor.locator("input[type=file]").first.set_input_files(BELTS)
+    visitor.get_by_text("Belts").first.wait_for()
+
+
+@needs_nginx
+@pytest.mark.browser
+@needs_chromium
+def test_a_person_sorts_a_zip_behind_the_proxy_and_finds_it_again_after_a_reload(visitor, tmp_path):
+    name = "ремни/ремень.jpg"
+    (tmp_path / "old.zip").write_bytes(zip_of_an_old_pc(BELTS, name.encode("cp866")))
+    visitor.get_by_role("tab", name="Sort").click()
+    visitor.set_input_files("#workbench input[multiple]", tmp_path / "old.zip")
+    card = visitor.locator("#workbench .wb-card", has_text="Belts")
+    card.locator("[data-act=pick]").first.click()
+    assert name in card.inner_text() and "Accepted by you" in card.inner_text()
+    visitor.evaluate("snapshelf.workbench.store.settled()")
+    visitor.reload()
+    visitor.get_by_role("tab", name="Sort").click()
+    card.get_by_text("Accepted by you").wait_for()
+
+
+@needs_nginx
+@pytest.mark.browser
+@needs_chromium
+def test_a_person_finds_products_behind_the_proxy(visitor):
+    visitor.get_by_role("tab", name="Screenshot").click()
+    visitor.get_by_role("button", name="Try an example").click()
+    visitor.locator(".shot-row").first.wait_for()
+
+
+def zip_of_an_old_pc(photo: Path, raw: bytes) -> bytes:
+    """A zip whose name does not say its encoding, so that the page asks the server."""
+    stream, placeholder = io.BytesIO(), "x" * len(raw)
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(placeholder, photo.read_bytes())
+    return stream.getvalue().replace(placeholder.encode(), raw)
 
 
 def is_foreign(address: str, shop: str) -> bool:

@@ -66,8 +66,8 @@ def test_a_zip_is_taught_tried_corrected_taught_again_and_downloaded(visit, shop
     assert "T-shirts" in visit.see("#teach-answer .teach-answer")
     visit.look("teach_tried")
     visit.axe()
-    visit.page.get_by_label("What is it?").click()
-    visit.page.get_by_role("option", name="Shirts", exact=True).click()
+    assert not visit.page.get_by_label("Another category").is_visible()  # both are buttons
+    visit.page.get_by_role("radio", name="Shirts", exact=True).click()
     assert "Added to shirts. 1 more photo for the next teaching." in visit.see("#teach-added")
     visit.look("teach_added")
     visit.axe()

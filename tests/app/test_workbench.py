@@ -101,6 +101,13 @@ def test_what_is_wrong_with_a_request_is_said_in_one_line(address, monkeypatch):
     assert "These are 2 files; one batch may have 1" in sort(address, paths)
 
 
+def test_names_that_do_not_say_their_encoding_are_guessed_together(address):
+    raw = [name.encode("gbk").decode("latin-1") for name in ("衬衫/连衣裙.jpg", "衬衫/上衣.jpg")]
+    assert call(address, "workbench_names", raw)["data"][0]["names"] == ["衬衫/连衣裙.jpg", "衬衫/上衣.jpg"]
+    for wrong in ("text", [3], ["衬"], ["x"] * 10_001):
+        assert "each a letter per byte" in call(address, "workbench_names", wrong)["error"]
+
+
 def test_programs_are_not_offered_the_function(address):
     info = httpx.get(f"{address}/gradio_api/info").json()
     assert not [name for name in info["named_endpoints"] if "workbench" in name]

@@ -314,3 +314,30 @@ def test_the_operator_s_dataset_is_a_source_of_rows_whose_decisions_are_written_
         context.close()
     lines = corrections.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "id,action,column,label,reason" and len(lines) == 2 and ",relabel,articleType," in lines[1]
+
+
+def test_a_photo_that_was_corrected_in_classify_comes_decided_under_any_name(visit, tmp_path):
+    large, other = tmp_path / "large.jpg", tmp_path / "other.jpg"
+    shirt = Image.open(EXAMPLES / "tshirts.jpg")
+    shirt.resize((1500, 2000)).save(large, quality=95)  # is shrunk on its way
+    visit.give("#classify-image", large)
+    visit.see("#classify-answer .answer")
+    visit.page.get_by_role("button", name="Wrong?").click()
+    visit.page.get_by_label("Another category").fill("sungl")
+    visit.page.get_by_role("button", name="Sunglasses").click()
+    visit.page.wait_for_function("JSON.parse(localStorage['snapshelf.corrections'])[0].content")
+    other.write_bytes(large.read_bytes())
+    open_sort(visit)
+    add(visit, [other, EXAMPLES / "watches.jpg"])
+    assert "Sunglasses" in card(visit, "other.jpg").inner_text()
+    assert "Changed by you" in card(visit, "other.jpg").inner_text()
+    rows = visit.page.evaluate("snapshelf.workbench.download.table()")
+    column = {name: rows[0].index(name) for name in ("file", "final_category", "decided_by")}
+    assert {row[column["file"]]: [row[column["final_category"]], row[column["decided_by"]]] for row in rows[1:]} == {
+        "other.jpg": ["Sunglasses", "person"],
+        "watches.jpg": ["Watches", "model"],
+    }
+    card(visit, "other.jpg").locator("[data-act=choose]").click()
+    visit.page.get_by_label("Search for a category").fill("t-shirts")
+    visit.page.keyboard.press("Enter")
+    assert "T-shirts" in card(visit, "other.jpg").inner_text()  # what is decided here counts from now on

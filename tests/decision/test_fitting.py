@@ -7,20 +7,22 @@ import pytest
 from scipy.special import softmax
 
 from app.calibration import CENTERS_FILE, Calibration, CalibrationError, UnknownDetector
+from app.probabilities import Softmax
 from app.taxonomy import Taxonomy
 from evaluation.calibration import (
     FEW_ROWS,
     HeldOut,
-    calibrated,
     category_shares,
     conformal,
     fit_calibration,
+    fit_softmax,
     fit_temperature,
     rows_for_coverage,
     write_calibration,
 )
 from evaluation.predictions import SplitOutputs
 from evaluation.publishable import Publishable, least_budget, publishable, suggestion
+from evaluation.scoring import expected_calibration_error
 from tests.make_tiny_model import LABELS, TAXONOMY
 
 TREE = Taxonomy([TAXONOMY["paths"][label] for label in LABELS], TAXONOMY["levels"])
@@ -150,14 +152,55 @@ def test_class_means_are_written_in_16_bits_beside_the_file(tmp_path):
 
 
 def test_calibrated_probabilities_are_the_softmax_at_the_temperature():
-    split = SplitOutputs(np.array([[2.0, 0.0]], dtype=np.float32), None, np.zeros(1, dtype=int), np.array(["a"]))
-    assert calibrated(split, 2.0) == pytest.approx(softmax(np.array([[1.0, 0.0]]), axis=1))
+    assert Softmax(2.0)(np.array([[2.0, 0.0]])) == pytest.approx(softmax(np.array([[1.0, 0.0]]), axis=1))
+
+
+def test_a_floor_is_taken_from_every_label_but_the_best():
+    smoothed = np.log([[0.90, 0.06, 0.04], [0.48, 0.49, 0.03]])
+    floor = np.array([0.05, 0.02, 0.03])
+    kept = np.array(
+        [[0.90, 0.04, 0.01], [0.43, 0.49, 0.02 * 0.03]]
+    )  # a hundredth part or two stays of what is all floor
+    assert Softmax(1.0, floor)(smoothed) == pytest.approx(kept / kept.sum(axis=1, keepdims=True))
+
+
+def test_no_floor_changes_an_answer():
+    generator = np.random.default_rng(0)
+    logits, floor = generator.normal(0, 2, (500, 20)), generator.uniform(0, 0.2, 20)
+    assert np.array_equal(Softmax(0.7, floor)(logits).argmax(axis=1), logits.argmax(axis=1))
+
+
+def test_a_row_that_is_not_finite_stays_so_and_fails_its_own_image():
+    probabilities = Softmax(1.0, np.full(2, 0.1))(np.array([[np.nan, 1.0], [3.0, 1.0]]))
+    assert np.isnan(probabilities[0]).all() and probabilities[1].sum() == pytest.approx(1)
+
+
+def smoothed_answers(rows: int, labels: int = 20, share: float = 0.2) -> SplitOutputs:
+    """True probabilities under a floor, as a network gives them that learned smoothed labels."""
+    generator = np.random.default_rng(0)
+    true = softmax(generator.normal(0, 4, (rows, labels)), axis=1)
+    truth = np.array([generator.choice(labels, p=row) for row in true])
+    shown = (1 - share) * true + share / labels
+    return SplitOutputs(np.log(shown).astype(np.float32), None, truth, np.arange(rows).astype(str))
+
+
+def test_the_floor_that_smoothed_labels_leave_is_found_which_no_temperature_undoes():
+    images = smoothed_answers(4000)
+    scale, temperature = fit_softmax(images), Softmax(fit_temperature(images.logits, images.truth))
+    assert scale.floor is not None and scale.floor.sum() == pytest.approx(0.2, abs=0.06)
+    with_floor, without = (expected_calibration_error(one(images.logits), images.truth) for one in (scale, temperature))
+    assert with_floor < 0.02 < without
+
+
+def test_few_images_cannot_show_a_floor():
+    assert fit_softmax(smoothed_answers(FEW_ROWS - 1)).floor is None
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("temperature", 0, "temperature is 0; it must be a number above 0"),
+        ("floor", [0.1], f"floor must be {len(LABELS)} numbers from 0 to below 1"),
         ("temperature", -1.0, "above 0"),
         ("target_precision", 1.01, "from 0 to 1"),
         ("target_precision", -0.01, "from 0 to 1"),

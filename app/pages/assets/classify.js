@@ -1,4 +1,5 @@
-// Classify: the candidates are buttons, every category can be searched for, and what a person picks is kept in this browser.
+// Classify: the candidates are buttons, every category can be searched for, and what a person
+// picks is kept in this browser, for the file of corrections and for the same photo in Sort.
 (() => {
   "use strict";
   window.snapshelf ??= {};
@@ -7,10 +8,9 @@
   const MOST = 500; // corrections that are kept
   const FOUND = 8; // categories that a search lists
 
-  const nameOf = (label) => snapshelf.names?.display(label) ?? label;
-  const pathOf = (labels) => labels.map(nameOf).join(" > ");
+  const nameOf = (label) => snapshelf.names.display(label);
   const photo = () => document.querySelector("#classify-image img")?.src ?? "";
-  const fileName = () => decodeURIComponent(photo().split("/").pop() || "photo");
+  const fileName = () => snapshelf.intake.nameAt(photo()) ?? decodeURIComponent(photo().split("/").pop() || "photo");
 
   // ---- what is kept
 
@@ -46,14 +46,34 @@
     }
     const entry = { photo: photo(), file: fileName(), model: card.dataset.model, answered: answer.label, label };
     const others = corrections().filter(({ photo, model }) => photo !== entry.photo || model !== entry.model);
-    keep(label === null || label === answer.label ? others : [...others, entry]);
+    const isCorrection = label !== null && label !== answer.label;
+    keep(isCorrection ? [...others, entry] : others);
     showKept();
+    if (isCorrection) noteContent(entry);
   }
+
+  // By its content Sort knows the photo again. It is fetched once more, as an example or the camera gave no file here.
+  async function noteContent({ photo, model }) {
+    const image = await fetch(photo).then((answer) => (answer.ok ? answer.blob() : null), () => null);
+    if (!image) return;
+    const content = await snapshelf.workbench.files.contentOf(image);
+    keep(corrections().map((one) => (one.photo === photo && one.model === model ? { ...one, content } : one)));
+  }
+
+  // The category that a person picked here for the same photo, or null. image: as it is sent, small.
+  async function correctionOf(image, model) {
+    const known = corrections().filter((one) => one.content && one.model === model);
+    if (!known.length) return null;
+    const content = await snapshelf.workbench.files.contentOf(image);
+    return known.findLast((one) => one.content === content)?.label ?? null;
+  }
+
+  snapshelf.classify = { correctionOf };
 
   function search(field) {
     const card = field.closest(".answer"), list = card.querySelector(".found");
     const wanted = field.value.trim().toLowerCase();
-    const all = wanted ? (snapshelf.names?.all(card.dataset.model) ?? []) : [];
+    const all = wanted ? snapshelf.names.all(card.dataset.model) : [];
     const found = all.filter(({ name, label }) => `${name} ${label}`.toLowerCase().includes(wanted));
     const starts = ({ name }) => !name.toLowerCase().startsWith(wanted);
     found.sort((one, other) => starts(one) - starts(other));
@@ -75,14 +95,17 @@
   function textOf(card) {
     const answer = answerOf(card), picked = card.dataset.picked;
     if (picked) return nameOf(picked);
-    return answer.status === "ok" ? pathOf(answer.category_path) : pathOf(answer.published_path) || nameOf(answer.label);
+    const { path } = snapshelf.names;
+    return answer.status === "ok" ? path(answer.category_path) : path(answer.published_path) || nameOf(answer.label);
   }
 
   function jsonOf(card) {
     const answer = answerOf(card), picked = card.dataset.picked;
     const final = picked || (answer.status === "ok" ? answer.label : null);
     const by = picked ? "person" : final ? "model" : null;
-    return JSON.stringify({ ...answer, final_category: final && nameOf(final), decided_by: by }, null, 2);
+    const path = final && snapshelf.workbench.server.pathTo(final, card.dataset.model).map(nameOf);
+    const more = { final_category: final && nameOf(final), final_path: path, decided_by: by };
+    return JSON.stringify({ ...answer, ...more }, null, 2);
   }
 
   async function copy(card, text) {

@@ -21,16 +21,30 @@
   const MAKERS = /Apple|Canon|Google|HUAWEI|NIKON|OnePlus|SAMSUNG|samsung|SONY|Xiaomi|motorola|FUJIFILM|Panasonic/;
   const IMAGE_NAME = /\.(jpe?g|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf])$/i;
   const UNREADABLE = "We couldn't read this file. Use a JPG, PNG, WebP or HEIC.";
+  const DECODE_TIME = 4000; // milliseconds; Chromium takes minutes for a JPEG of thousands of EXIF parts
   const ready = new WeakSet(); // files that need no more work
+  const calledBefore = new Map(); // the names of files that were shrunk, by traits: Gradio sends another File object
+  const names = new Map(); // of the visitor's files, by where the server put them
+  const beyond = new WeakSet(); // files that this browser cannot decode
+  const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+  const traits = (file) => `${file.name}\n${file.size}`;
   const isZip = (file) => /\.zip$/i.test(file.name) || /zip/.test(file.type);
   const isSheet = (file) => /\.(csv|tsv)$/i.test(file.name); // titles of products, for Sort
   const isImage = (file) => file.type.startsWith("image/") || IMAGE_NAME.test(file.name);
 
   // ---- smaller
 
-  // Null for HEIC in most browsers and for damaged files: the server looks at those.
-  const bitmapOf = (file) => createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
+  // Null for HEIC in most browsers, for damaged files, and for what a browser would decode for ever: the server looks at
+  // those.
+  async function bitmapOf(file) {
+    if (beyond.has(file)) return null;
+    const decoded = createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
+    const late = pause(DECODE_TIME).then(() => null);
+    const bitmap = await Promise.race([decoded, late]);
+    if (!bitmap) beyond.add(file);
+    return bitmap;
+  }
 
   function canvasOf(bitmap, width, height) {
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
@@ -61,7 +75,9 @@
     bitmap.close();
     if (!blob) return keep(file);
     const name = `${file.name.replace(/\.\w+$/, "")}.jpg`;
-    return keep(new File([blob], name, { type: "image/jpeg", lastModified: file.lastModified }));
+    const small = new File([blob], name, { type: "image/jpeg", lastModified: file.lastModified });
+    calledBefore.set(traits(small), file.name);
+    return keep(small);
   }
 
   // The first JPEG that is small enough, else the smallest; null where that is the file itself.
@@ -136,7 +152,7 @@
     where ??= await destination(files);
     open(where);
     if (where === "sort") return snapshelf.workbench.add(files); // these two shrink as they go
-    if (where === "classify") return put("classify-image", [await shrink(files[0])]);
+    if (where === "classify") return put("classify-image", [await shrink(files[0], { page: false })]);
     await snapshelf.screenshot.add(files);
     if (from === "classify") {
       offer("This looks like a screenshot, so we looked for products on it.", "Classify it as one photo", () =>
@@ -164,7 +180,7 @@
     for (const end = performance.now() + milliseconds; performance.now() < end;) {
       const found = find();
       if (found) return found;
-      await new Promise((resolve) => setTimeout(resolve, 30));
+      await pause(30);
     }
     return null;
   }
@@ -210,14 +226,23 @@
   window.fetch = async (address, options) => {
     const isUpload = options?.body instanceof FormData && /\/upload(\?|$)/.test(String(address));
     if (!isUpload) return plainFetch(address, options);
-    const form = new FormData();
+    const form = new FormData(), sent = [];
     for (const [name, value] of options.body) {
       const small = value instanceof File ? await shrink(value) : value;
-      if (small instanceof File) form.append(name, small, small.name);
-      else form.append(name, small);
+      if (small instanceof File) {
+        form.append(name, small, small.name);
+        sent.push(calledBefore.get(traits(small)) ?? small.name);
+      } else form.append(name, small);
     }
-    return send(address, { ...options, body: form });
+    const answer = await send(address, { ...options, body: form });
+    const paths = await answer.clone().json().catch(() => []); // no list where it is refused
+    sent.forEach((name, at) => names.set(paths[at], name));
+    return answer;
   };
+
+  // What the visitor's file is called that the server shows at this address; shrunk it may be a JPEG, and Gradio changes
+  // some letters.
+  const nameAt = (address) => names.get(decodeURIComponent(address.split("/file=")[1] ?? "")) ?? null;
 
   function send(address, { headers, body, credentials, signal }) {
     return new Promise((resolve, reject) => {
@@ -287,5 +312,5 @@
     clearing = setTimeout(() => (line().hidden = true), 20_000);
   }
 
-  snapshelf.intake = { receive, shrink, put, open, say, progress, visibleTab, looksLikeScreenshot, bitmapOf };
+  snapshelf.intake = { receive, shrink, put, open, looksLikeScreenshot, bitmapOf, nameAt, UNREADABLE };
 })();

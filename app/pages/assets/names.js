@@ -1,7 +1,7 @@
 // What a category is called: by the visitor's own sheet, else as people say, else as in the data. `snapshelf.names`:
-//   display(label)   the name to show        path(labels)   the same for a path, joined with " > "
+//   display(label)   the name to show        path(labels)   the same for a path, joined with " > "; equal neighbors once
 //   all(model)       [{label, name}], sorted, one per name; of every model where none is named
-//   onChange(call)   after the visitor's names have changed (returns a function that ends it)
+//   onChange(call)   after the visitor's names have changed
 // Elements written by the server as <span data-label="Tshirts">T-shirts</span> are renamed here.
 (() => {
   "use strict";
@@ -40,7 +40,12 @@
 
   const builtIn = (label) => (Object.hasOwn(data().names, label) ? data().names[label] : label);
   const display = (label) => own.get(label) ?? builtIn(label);
-  const path = (labels) => labels.map(display).join(" > ");
+
+  // Several of ours may go into one of theirs, a category and those below it, too.
+  const path = (labels) => {
+    const names = labels.map(display);
+    return names.filter((name, at) => name !== names[at - 1]).join(" > ");
+  };
 
   function labelsOf(model) {
     const models = data().models;
@@ -55,10 +60,7 @@
     return rows.sort((one, other) => ORDER.compare(one.name, other.name));
   }
 
-  function onChange(call) {
-    listeners.add(call);
-    return () => listeners.delete(call);
-  }
+  const onChange = (call) => listeners.add(call);
 
   // Whatever a sheet may call one of our categories: {lower-case name: label}; a label before a display name.
   function ours() {
@@ -250,5 +252,5 @@
     }
   }).observe(document.documentElement, { childList: true, subtree: true });
 
-  snapshelf.names = { display, path, all, onChange, understand };
+  snapshelf.names = { display, path, all, onChange };
 })();

@@ -10,7 +10,6 @@
     MAX_STEPS = 100,
     TRIES = 6,
     WAIT = 2500; // milliseconds
-  const UNREADABLE = "We couldn't read this file. Use a JPG, PNG, WebP or HEIC.";
   const pages = new Map(),
     listeners = new Set();
   let steps = [],
@@ -19,7 +18,7 @@
     restored = null;
 
   const server = () => snapshelf.workbench.server;
-  const display = (label) => snapshelf.names?.display(label) ?? label;
+  const display = (label) => snapshelf.names.display(label);
   const tell = (what, page) => listeners.forEach((call) => call(what, page));
   const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
   const sorted = () => [...pages.values()].sort((one, other) => one.order - other.order);
@@ -102,8 +101,8 @@
         left += 1;
         continue;
       }
-      const small = (await snapshelf.intake?.shrink(file, { page: true })) ?? file;
-      const id = await digest(small);
+      const small = await snapshelf.intake.shrink(file, { page: true });
+      const id = await snapshelf.workbench.files.contentOf(small);
       if (pages.has(id)) continue; // the same page twice
       const page = { id, order: Date.now() + pages.size / 1000, name: file.name || "screenshot.png", image: small };
       pages.set(id, { ...page, answers: {}, decisions: {} });
@@ -112,21 +111,6 @@
     }
     screenshot.view?.say(left ? `This list takes ${MAX_PAGES} pages; ${left} more were left out.` : "");
     return start();
-  }
-
-  // Not a secret, so FNV will do where a page without https has no SHA-256.
-  async function digest(file) {
-    const bytes = await file.arrayBuffer();
-    if (window.crypto?.subtle) {
-      const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-      return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    }
-    let [one, other] = [2166136261, 5381];
-    for (const byte of new Uint8Array(bytes)) {
-      one = Math.imul(one ^ byte, 16777619);
-      other = Math.imul(other, 33) ^ byte;
-    }
-    return `${bytes.byteLength}-${one >>> 0}-${other >>> 0}`;
   }
 
   function remove(page) {
@@ -178,7 +162,7 @@
       } catch (error) {
         const passing = Boolean(error.busy || error.gone);
         if (!passing || tries === TRIES)
-          return { error: passing ? error.message : UNREADABLE, details: error.message, passing };
+          return { error: passing ? error.message : snapshelf.intake.UNREADABLE, details: error.message, passing };
         await pause(WAIT * tries);
       }
     }
@@ -267,23 +251,8 @@
   Object.assign(screenshot, {
     add,
     state: {
-      ...{
-        pages,
-        sorted,
-        all,
-        answerOf,
-        productsOf,
-        decisionOf,
-        final,
-        isOpen,
-        pick,
-        reject,
-        acceptAll,
-        undo,
-        remove,
-        clear,
-      },
-      ...{ useModel, again, example, ready, display, waiting },
+      ...{ pages, sorted, all, answerOf, productsOf, decisionOf, final, isOpen },
+      ...{ pick, reject, acceptAll, undo, remove, clear, useModel, again, example, ready, display, waiting },
       model: () => model,
       canUndo: () => steps.length > 0,
       onChange: (call) => listeners.add(call),

@@ -25,15 +25,11 @@
   const FOLDERS = { "to check": "_to check", "not usable": "_not usable" };
   const QUALITY = 0.92;
 
-  const names = (labels) => labels.join(" > ");
-
   // Where a label stands in the tree of the model, by the visitor's names.
-  function pathOf(label) {
-    const labels = new Map(screenshot.view.modelSettings().labels);
-    return label ? names((labels.get(label) ?? [label]).map(screenshot.state.display)) : "";
-  }
+  const pathTo = (label) => snapshelf.workbench.server.pathTo(label, screenshot.state.model());
 
   function table() {
+    const { path } = snapshelf.names;
     const rows = screenshot.state.all().map(({ page, product, number }) => {
       const { label, by, how } = screenshot.state.final(page, number);
       return [
@@ -43,11 +39,11 @@
         product.out_of_stock ? "yes" : "no",
         product.label,
         product.confidence,
-        names(product.category_path),
+        path(product.category_path),
         product.status,
-        names(product.published_path),
+        path(product.published_path),
         label ? screenshot.state.display(label) : "",
-        pathOf(label),
+        label ? path(pathTo(label)) : "",
         by,
         how,
       ];
@@ -85,5 +81,5 @@
     snapshelf.sheets.save(new Blob([fflate.zipSync(files)], { type: "application/zip" }), "products.zip");
   }
 
-  screenshot.download = { csv, zip, crop, table };
+  screenshot.download = { csv, zip };
 })();

@@ -4,8 +4,6 @@
   window.snapshelf ??= {};
   const screenshot = (snapshelf.screenshot ??= {});
 
-  const VERDICTS = { ok: "Ready to publish", review: "Please check", unknown: "Not sure what this is" };
-  const DECIDED = { accepted: "Accepted by you", changed: "Changed by you", "not usable": "Not usable, you say" };
   const OFFERED = 3, LEAST = 0.01; // candidates in a row, and the confidence of the least likely one
   const THUMB = 76; // pixels of a product's longest side
   const addresses = new Map(); // object URLs by page
@@ -16,7 +14,6 @@
   const h = (...all) => snapshelf.workbench.cards.h(...all);
   const percent = (confidence) => snapshelf.workbench.cards.percent(confidence);
   const many = (number, thing) => `${number} ${number === 1 ? thing : `${thing}s`}`;
-  const modelSettings = () => snapshelf.workbench.server.settings().models.find(({ name }) => name === state().model());
   const button = (act, text, more = {}) => h("button", { type: "button", "data-act": act, ...more }, text);
   const hidden = (text) => h("span", { class: "shot-hidden" }, text);
 
@@ -93,7 +90,7 @@
     root.addEventListener("focusin", ({ target }) => link("focus", target));
     root.addEventListener("focusout", () => link("focus", null));
     state().onChange(refresh);
-    snapshelf.names?.onChange(() => refresh("names"));
+    snapshelf.names.onChange(() => refresh("names"));
     state().ready().then(() => refresh("pages"));
   }
 
@@ -287,6 +284,7 @@
 
   // {name, kind, verdict, decision}: the category and the verdict in words
   function describe(page, product, number) {
+    const { VERDICTS, DECIDED } = snapshelf.workbench.cards;
     const decision = state().decisionOf(page, number);
     const label = decision ? decision.label : product.label;
     const verdict = decision ? `✓ ${DECIDED[decision.how]}` : VERDICTS[product.status];
@@ -394,5 +392,5 @@
     if (place && place !== root) mount(place);
   }).observe(document.documentElement, { childList: true, subtree: true });
 
-  screenshot.view = { say, modelSettings, button, crop, describe, likely, percent };
+  screenshot.view = { say, button, crop, describe, likely, percent };
 })();

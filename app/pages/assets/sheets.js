@@ -54,13 +54,11 @@
 
   // The first sheet of a workbook.
   function readXlsx(bytes) {
-    const { unzipSync } = snapshelf.fflate ?? window.fflate ?? {};
-    if (!unzipSync) throw new Error("This page cannot read xlsx here. Save the sheet as CSV.");
     try {
       const total = { bytes: 0 };
       const filter = ({ name, originalSize }) =>
         /^xl\/(sharedStrings|worksheets\/sheet\d+)\.xml$/.test(name) && (total.bytes += originalSize) <= 20 * MAX_BYTES;
-      const files = unzipSync(bytes, { filter });
+      const files = fflate.unzipSync(bytes, { filter });
       const sheet = Object.keys(files)
         .filter((name) => name.includes("worksheets/"))
         .sort((one, other) => one.localeCompare(other, undefined, { numeric: true }))[0];

@@ -12,7 +12,6 @@
     waiting: "Waiting",
   };
   const DECIDED = { accepted: "Accepted by you", changed: "Changed by you", "not usable": "Not usable, you say" };
-  const UNREADABLE = "We couldn't read this file. Use a JPG, PNG, WebP or HEIC.";
   const addresses = new Map(); // object URLs by row and size
 
   // h("button", { class: "x", "data-act": "undo" }, "Undo")
@@ -26,7 +25,7 @@
     return element;
   }
 
-  const display = (label) => snapshelf.names?.display(label) ?? label;
+  const display = (label) => snapshelf.names.display(label);
 
   // "62%"; never 100% unless it is, and nothing below 1%.
   function percent(confidence) {
@@ -65,7 +64,7 @@
   function reason(row) {
     const { answer, review } = row;
     if (review) return review.reason;
-    if (answer?.status === "error") return UNREADABLE;
+    if (answer?.status === "error") return snapshelf.intake.UNREADABLE;
     if (answer?.status === "unknown") return answer.label ? `Closest match: ${display(answer.label)}` : "";
     if (answer?.status !== "review") return "";
     const paths = new Map(workbench.state.modelSettings().labels);
@@ -99,7 +98,7 @@
           "button",
           { type: "button", "data-act": "pick", "data-value": label, "aria-pressed": "false" },
           h("kbd", { "aria-hidden": "true" }, `${at + 1}`),
-          h("span", { class: "wb-name", "data-label": label }, display(label)),
+          h("span", { class: "wb-name" }, display(label)),
           h("span", { class: "wb-percent" }, percent(confidence)),
         ),
       );
@@ -162,7 +161,7 @@
     const heading = element.querySelector(".wb-category"),
       badge = element.querySelector(".wb-verdict .badge");
     const isLikely = category && category === row.answer?.label;
-    heading.replaceChildren(...(category ? [h("strong", { "data-label": category }, display(category))] : []));
+    heading.replaceChildren(...(category ? [h("strong", {}, display(category))] : []));
     if (isLikely && !decision) heading.append(" ", h("span", { class: "wb-percent" }, percent(row.answer.confidence)));
     badge.textContent = decision ? `✓ ${DECIDED[decision.how]}` : VERDICTS[kind];
     badge.className = `badge ${decision ? "wb-done" : kind === "waiting" ? "unknown" : kind}`;
@@ -174,5 +173,5 @@
     }
   }
 
-  workbench.cards = { h, card, update, choices, reason, percent, display, address, picture, forgetAddresses, VERDICTS };
+  workbench.cards = { h, card, update, percent, display, address, picture, forgetAddresses, VERDICTS, DECIDED };
 })();

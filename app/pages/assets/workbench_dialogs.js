@@ -6,6 +6,7 @@
 
   const SIMILAR = 4,
     LISTED = 200;
+  const ZIP = "A zip with one folder per category";
   let dialogs = null,
     choosing = null,
     active = 0;
@@ -45,7 +46,7 @@
       ...[
         ["csv", "CSV", "One line per photo with its final category and who decided"],
         ["xlsx", "Excel", "The same as a workbook"],
-        ["zip", "Sorted photos", "A zip with one folder per category"],
+        ["zip", "Sorted photos", ZIP],
         ["corrections", "Corrections", "What you decided, for training: data_prep --corrections"],
       ].map(([value, name, text]) =>
         h(
@@ -190,10 +191,10 @@
       return texts.some((text) => text.includes(query)) ? 3 : Infinity;
     };
     const ranked = named.map((one) => [rank(one), one]).filter(([place]) => place < Infinity);
-    return ranked
-      .sort(([one], [other]) => one - other)
-      .map(([, one]) => one)
-      .slice(0, LISTED);
+    const sorted = ranked.sort(([one], [other]) => one - other).map(([, one]) => one);
+    const byName = new Map(); // several of ours may be one of theirs
+    for (const one of sorted) if (!byName.has(one.name)) byName.set(one.name, one);
+    return [...byName.values()].slice(0, LISTED);
   }
 
   function list(text) {
@@ -245,6 +246,9 @@
         ? "1 photo is still to check: it is in the list without a final category."
         : `${open} photos are still to check: they are in the list without a final category.`;
     dialogs.download.querySelector(".wb-left").textContent = open ? left : "";
+    const smaller = [...workbench.state.rows.values()].some(({ isSmaller, original }) => isSmaller && !original);
+    const copies = smaller ? ". Photos you added before reloading the page are smaller copies." : "";
+    dialogs.download.querySelector("[data-value=zip] span").textContent = ZIP + copies;
     dialogs.download.showModal();
   }
 

@@ -5,27 +5,35 @@
   const workbench = (snapshelf.workbench ??= {});
 
   const CORRECTIONS = ["id", "action", "column", "label", "reason"]; // as data_prep/pipeline/corrections.py reads them
+  const FINAL = ["final_category", "final_path", "decided_by", "decision"]; // the last columns
   const FOLDERS = { "to check": "_to check", "not usable": "_not usable", "not readable": "_could not be read" };
   const RESERVED = /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i;
   const MAX_NAME = 100;
 
-  const display = (label) => snapshelf.names?.display(label) ?? label;
+  const display = (label) => snapshelf.names.display(label);
   const all = () => [...workbench.state.rows.values()].sort((one, other) => one.order - other.order);
 
-  // Rows of cells, the first one with the columns.
+  // Rows of cells, the first one with the columns. `label` stays the data's own word; paths and what is final are in the
+  // words of the page, the visitor's where there are any.
   function table() {
     const rows = all();
     const columns = [...new Set(rows.flatMap(({ answer }) => Object.keys(answer?.cells ?? {})))];
     const withTitles = rows.some(({ title }) => title) ? ["title"] : [];
-    const head = ["file", ...withTitles, ...columns, "final_category", "decided_by", "decision"];
+    const head = ["file", ...withTitles, ...columns, ...FINAL];
     return [
       head,
       ...rows.map((row) => {
         const { label, by, how } = workbench.state.final(row);
-        const cells = columns.map((column) => row.answer?.cells[column] ?? "");
-        return [row.name, ...withTitles.map(() => row.title), ...cells, label ? display(label) : "", by, how];
+        const cells = columns.map((column) => cell(row, column));
+        const path = label ? snapshelf.names.path(workbench.server.pathTo(label, workbench.state.model())) : "";
+        return [row.name, ...withTitles.map(() => row.title), ...cells, label ? display(label) : "", path, by, how];
       }),
     ];
+  }
+
+  function cell({ answer }, column) {
+    const labels = answer && { category_path: answer.path, published_path: answer.published_path }[column];
+    return labels ? snapshelf.names.path(labels) : (answer?.cells[column] ?? "");
   }
 
   const csv = () => snapshelf.sheets.save(snapshelf.sheets.csv(table()), "snapshelf.csv");

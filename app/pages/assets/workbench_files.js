@@ -1,15 +1,12 @@
-// Sort: from what was dropped to rows. Zips are unpacked here, photos shrunk here, and a sheet with the columns
-// file and title gives the products' titles.
+// Sort: from what was dropped to rows. Zips are unpacked (workbench_zips.js) and photos shrunk here, and a sheet with
+// the columns file and title gives the products' titles.
 (() => {
   "use strict";
   window.snapshelf ??= {};
   const workbench = (snapshelf.workbench ??= {});
 
-  const MAX_ROWS = 2000,
-    MAX_UNPACKED = 2 ** 31,
-    MAX_ZIP = 2 ** 30,
-    MAX_MEMBER = 64 * 2 ** 20; // bytes
-  const MAX_ENTRIES = 20_000;
+  const MAX_ROWS = 2000;
+  const MAX_DROPPED = 20_000; // files in folders
   const THUMBNAIL = 360; // pixels of the longest side
   const LEFT_BEHIND = new Set([
     "__macosx",
@@ -34,13 +31,8 @@
   const FILE_COLUMNS = /^(file|file ?name|image|image ?name|photo|path|id)$/i;
   const TITLE_COLUMNS = /^(title|name|product|product ?(name|title|display ?name))$/i;
   const NOT_IMAGES = /\.(txt|pdf|docx?|json|md|html?|mp4|mov|xml|ini|log|db)$/i;
-  const OLD_PC =
-    "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜø£Ø×ƒáíóúñÑªº¿®¬½¼¡«»░▒▓│┤ÁÂÀ©╣║╗╝¢¥┐" +
-    "└┴┬├─┼ãÃ╚╔╩╦╠═╬¤ðÐÊËÈıÍÎÏ┘┌█▄¦Ì▀ÓßÔÒõÕµþÞÚÛÙýÝ¯´\u00ad±‗¾¶§÷¸°¨·¹³²■\u00a0";
-  const HELD = 20_000; // milliseconds
   const titles = new Map(); // of the sheets so far, by file
-  let order = 0,
-    held = {};
+  let order = 0;
 
   const isSheet = (name) => /\.(csv|tsv)$/i.test(name);
   const baseName = (path) => path.split("/").at(-1);
@@ -58,78 +50,6 @@
   // A folder that was chosen as a whole stands before each path: it is where the paths start.
   const nameOf = (file) =>
     file.webkitRelativePath ? file.webkitRelativePath.split("/").slice(1).join("/") : file.name;
-
-  // ---- zips
-
-  // The files of a zip: [{name, size, unpack() → File}]. Throws an Error with a line for people.
-  async function members(file) {
-    if (file.size > MAX_ZIP) throw new Error(`${file.name} is larger than 1 GB. Please split it into several zips.`);
-    const data = await bytesOf(file);
-    const entries = [];
-    let total = 0;
-    try {
-      fflate.unzipSync(data, {
-        filter({ name, originalSize }) {
-          if (entries.length < MAX_ENTRIES) entries.push({ raw: name, name: readable(name), size: originalSize });
-          return false;
-        },
-      });
-    } catch {
-      throw new Error(`${file.name} is damaged. Please create the zip again.`);
-    }
-    const wanted = entries.filter(({ name }) => !name.endsWith("/") && !isLeftBehind(name));
-    for (const { size } of wanted) total += size;
-    if (total > MAX_UNPACKED || total > 100 * file.size + 2 ** 30) {
-      throw new Error(`${file.name} unpacks to more than this page takes. Please split it into several zips.`);
-    }
-    return wanted.map((entry) => ({ ...entry, unpack: () => unpacked(file, entry) }));
-  }
-
-  // Of the zip that is being unpacked; a little later its memory is free again.
-  async function bytesOf(zip) {
-    const data = held.zip === zip ? held.data : new Uint8Array(await zip.arrayBuffer());
-    clearTimeout(held.timer);
-    held = { zip, data, timer: setTimeout(() => (held = {}), HELD) };
-    return data;
-  }
-
-  async function unpacked(zip, { raw, name, size }) {
-    if (size > MAX_MEMBER) throw new Error("larger than 64 MB");
-    const content = fflate.unzipSync(await bytesOf(zip), { filter: (entry) => entry.name === raw })[raw];
-    if (content.length !== size) throw new Error("damaged in its zip");
-    return new File([content], name, { type: typeOf(name) });
-  }
-
-  // fflate reads a name that does not say its encoding as Latin-1; macOS writes UTF-8, old Windows the code page 850.
-  function readable(name) {
-    if (/[^\u0000-\u00ff]/.test(name)) return name.replaceAll("\\", "/");
-    const bytes = Uint8Array.from(name, (letter) => letter.charCodeAt(0));
-    return decoded(name, bytes).replaceAll("\\", "/");
-  }
-
-  function decoded(name, bytes) {
-    try {
-      return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    } catch {
-      if (!/[\u0080-\u009f]/.test(name)) return name; // Latin-1, or it said its encoding
-      return Array.from(bytes, (byte) => (byte < 128 ? String.fromCharCode(byte) : OLD_PC[byte - 128])).join("");
-    }
-  }
-
-  function typeOf(name) {
-    const ending = name.split(".").at(-1).toLowerCase();
-    const types = {
-      jpg: "jpeg",
-      jpeg: "jpeg",
-      png: "png",
-      webp: "webp",
-      gif: "gif",
-      bmp: "bmp",
-      avif: "avif",
-      heic: "heic",
-    };
-    return types[ending] ? `image/${types[ending]}` : "";
-  }
 
   // ---- one image
 
@@ -158,12 +78,8 @@
 
   // A small JPEG to show; null for what this browser cannot decode, such as HEIC: then the server makes one.
   async function thumbnail(image) {
-    let bitmap;
-    try {
-      bitmap = await createImageBitmap(image, { imageOrientation: "from-image" });
-    } catch {
-      return null;
-    }
+    const bitmap = await snapshelf.intake.bitmapOf(image);
+    if (!bitmap) return null;
     const factor = Math.min(1, THUMBNAIL / Math.max(bitmap.width, bitmap.height));
     const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * factor)));
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
@@ -188,7 +104,7 @@
   // original: () → Promise of the file as it came, for the zip of sorted photos.
   async function addImage(file, name, original) {
     const content = await contentOf(file);
-    const small = (await snapshelf.intake?.shrink(file, { page: false })) ?? file;
+    const small = await snapshelf.intake.shrink(file, { page: false });
     const image = new Blob([await small.arrayBuffer()], { type: small.type }); // the file may be changed or moved later
     const row = {
       id: `${content}/${name}`,
@@ -196,9 +112,12 @@
       name,
       order: (order += 1),
       image,
+      isSmaller: small !== file,
       thumbnail: await thumbnail(small),
     };
     const answer = file.size ? null : failed("empty file");
+    const label = await snapshelf.classify.correctionOf(image, workbench.state.model());
+    if (label) workbench.state.adopt(row, label);
     return workbench.state.addRow({ ...row, title: titleOf(name), answer, original });
   }
 
@@ -217,7 +136,7 @@
 
   // ---- all of it
 
-  // What is to be added: [{name, take() → File, file}], and the sheets.
+  // What is to be added: [{name, take() → Promise of the File}], and the sheets. passed: with what is no image.
   async function listed(files, complain) {
     const items = [],
       sheets = [];
@@ -227,7 +146,8 @@
       if (isSheet(name)) sheets.push(file);
       else if (await isZip(file)) {
         try {
-          for (const { name: member, unpack } of await members(file)) {
+          for (const { name: member, unpack } of await workbench.zips.members(file)) {
+            if (isLeftBehind(member)) continue;
             if (isSheet(member)) sheets.push(await unpack());
             else items.push({ name: member, take: unpack });
           }
@@ -241,11 +161,12 @@
 
   async function add(files) {
     const { state, upload } = workbench;
+    const given = [...files]; // the list of a field or of what was pasted is emptied soon
     await state.ready();
     order = Math.max(order, ...[...state.rows.values()].map((row) => row.order));
     const complaints = [];
-    workbench.view?.say("");
-    const { items, sheets, passed } = await listed([...files], (line) => complaints.push(line));
+    workbench.view.say("");
+    const { items, sheets, passed } = await listed(given, (line) => complaints.push(line));
     for (const sheet of sheets) complaints.push(await readTitles(sheet));
     const room = Math.max(0, MAX_ROWS - state.rows.size);
     if (items.length > room)
@@ -267,7 +188,7 @@
     if (twice) complaints.push(`${twice} ${twice === 1 ? "photo was" : "photos were"} in the list already.`);
     if (titles.size && (sheets.length || chosen.length)) complaints.push(applyTitles());
     if (!chosen.length && !sheets.length && !complaints.length) complaints.push("There are no images in this.");
-    if (complaints.some(Boolean)) workbench.view?.say(complaints.filter(Boolean).join(" "));
+    if (complaints.some(Boolean)) workbench.view.say(complaints.filter(Boolean).join(" "));
   }
 
   // What was dropped, folders with all that is in them.
@@ -276,7 +197,7 @@
     if (!entries.some(({ isDirectory }) => isDirectory)) return [...transfer.files];
     const found = [];
     const walk = async (entry, path) => {
-      if (found.length > MAX_ENTRIES || isLeftBehind(entry.name)) return;
+      if (found.length > MAX_DROPPED || isLeftBehind(entry.name)) return;
       if (entry.isFile) {
         const file = await new Promise((resolve) => entry.file(resolve, () => resolve(null)));
         if (file) found.push(Object.defineProperty(file, "webkitRelativePath", { value: path + entry.name }));
@@ -332,6 +253,6 @@
     return `${found} ${found === 1 ? "photo has its title" : "photos have their titles"}.${used}`;
   }
 
-  workbench.files = { forgetTitles: () => titles.clear(), add, dropped, members, isLeftBehind, smallHash };
+  workbench.files = { forgetTitles: () => titles.clear(), dropped, contentOf };
   workbench.add = add;
 })();

@@ -82,7 +82,6 @@
     }
     if (!isOn || event.shiftKey || (target !== document.body && !root.contains(target))) return;
     if (["enter", " "].includes(key) && target.closest(`${PRESSED}, input`)) return;
-    if (key.startsWith("arrow") && event.repeat === false && target.closest("[role=tab]")) return;
     if (/^[1-5]$/.test(key)) run(event, () => pick(Number(key) - 1));
     else if (KEYS[key]) run(event, KEYS[key]);
   });

@@ -328,7 +328,7 @@
   const CHANGES = {
     chosen(field) {
       workbench.add(field.files);
-      setTimeout(() => (field.value = ""), 0); // the same files may be chosen again
+      field.value = ""; // the same files may be chosen again
     },
     model({ value }) {
       workbench.state.useModel(value);
@@ -380,7 +380,7 @@
     there.append(root);
     workbench.view.attach(parts);
     workbench.state.ready().then(() => workbench.upload.start());
-    snapshelf.names?.onChange(() => workbench.view.redraw());
+    snapshelf.names.onChange(() => workbench.view.redraw());
     workbench.store.onFailure = () =>
       workbench.view.say("This browser keeps no copy of the list: a reload would lose it.");
     addEventListener("beforeunload", (leaving) => {

@@ -1,6 +1,7 @@
 // Sort: how the page reaches its own server: Gradio's routes for uploads and for its queue, as Gradio's client
 // uses them.
 //   settings()   upload(files, onShare) → paths   call(name, data) → answer
+//   pathTo(label, model)   the labels from the broadest one down to this one
 // Both throw an Error whose `busy` or `gone` says that another try may help, and whose message is for people.
 (() => {
   "use strict";
@@ -32,6 +33,11 @@
     const component = window.gradio_config.components.find(({ props }) => props?.elem_id === "workbench");
     const parsed = new DOMParser().parseFromString(component.props.value, "text/html");
     return parsed.querySelector("[data-settings]").dataset.settings;
+  }
+
+  function pathTo(label, model) {
+    const labels = settings().models.find(({ name }) => name === model)?.labels ?? [];
+    return labels.find(([one]) => one === label)?.[1] ?? [label];
   }
 
   function problem(message, more = {}) {
@@ -118,5 +124,6 @@
     return problem(text || "Something went wrong on our side.", { busy: output?.title === "Please wait" });
   }
 
-  workbench.server = { settings, root, file: (path) => ({ path, meta: { _type: "gradio.FileData" } }), upload, call };
+  const file = (path) => ({ path, meta: { _type: "gradio.FileData" } });
+  workbench.server = { settings, pathTo, root, file, upload, call };
 })();

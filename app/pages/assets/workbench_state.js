@@ -103,6 +103,11 @@
     return changes.size;
   }
 
+  // What a person decided in Classify is no step of this list.
+  function adopt(row, label) {
+    if (!rows.has(row.id) && !decisionOf(row)) put(key(row), { label, how: "changed" });
+  }
+
   function remember(step) {
     steps = [...steps, step].slice(-MAX_STEPS);
     workbench.store.write(
@@ -122,7 +127,7 @@
     const contents = new Set(keys.map((at) => at.slice(at.indexOf("\n") + 1)));
     const ids = [...contents].flatMap((content) => [...(byContent.get(content) ?? [])]);
     changed("decisions", ids);
-    workbench.review?.send(ids.map((id) => rows.get(id)).filter((row) => row?.review));
+    workbench.review.send(ids.map((id) => rows.get(id)).filter((row) => row?.review));
   }
 
   const accepted = (row) => ({ label: row.answer.label, how: "accepted" });
@@ -238,8 +243,8 @@
   }
 
   workbench.state = {
-    ...{ rows, kind, needsPerson, decisionOf, isOpen, final, category, candidates, counts, similar },
-    ...{ accept, pick, reject, reopen, remove, undo, addRow, setAnswer, useModel, clear, modelSettings },
+    ...{ rows, kind, decisionOf, isOpen, final, category, candidates, counts, similar },
+    ...{ accept, pick, reject, reopen, adopt, remove, undo, addRow, setAnswer, useModel, clear, modelSettings },
     ready: () => (restored ??= restore()),
     onChange: (listener) => listeners.add(listener),
     model: () => model,

@@ -11,7 +11,7 @@
   let database,
     flushing = null;
 
-  const name = () => `snapshelf-sort ${snapshelf.workbench.server.root()}`; // two servers may share a host
+  const name = () => `snapshelf-sort ${workbench.server.root()}`; // two servers may share a host
 
   function open() {
     database ??= new Promise((resolve) => {

@@ -38,7 +38,7 @@
     start();
   }
 
-  const tell = () => workbench.view?.progress(share(), stopped);
+  const tell = () => workbench.view.progress(share(), stopped);
 
   function take(first) {
     const { chunk_files: most, chunk_bytes: bytes } = workbench.server.settings();
