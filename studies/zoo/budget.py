@@ -48,7 +48,7 @@ class Budget(Schedule):
         self.begun = self.now()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        if state.global_step == 1 and torch.cuda.is_available():
+        if torch.cuda.is_available() and state.global_step == 1:
             self.begun = self.now()  # the first step loads the GPU's libraries, which can take 20 s
         self.spent = self.now() - self.begun - self.answering
         passed = [percent for percent in self.to_come if percent <= 100 * self.spent / self.seconds]
