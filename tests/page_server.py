@@ -25,7 +25,7 @@ def two_models(folder: Path) -> Path:
         "temperature": 1.0,
         "target_precision": 0.99,
         "thresholds": thresholds,
-        "unknown": {"method": "energy", "threshold": 0.5, "middle": -0.5, "width": 1.0},
+        "unknown": {"method": "energy", "threshold": 0.5, "middle": -4.7, "width": 1.0},
     }
     (folder / "fashion" / "calibration.json").write_text(json.dumps(calibration), encoding="utf-8")
     return folder
