@@ -120,3 +120,13 @@ def test_exactly_the_uploaded_files_make_a_page_that_starts_alone_and_classifies
     assert not log.exists(), log.read_text()
     packages = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True).stdout
     assert not re.search(r"(?m)^(torch|transformers|datasets) ", packages)
+
+
+def test_the_space_stays_below_30_mb_with_one_graph_per_model():
+    files = push_to_space.space_files(ROOT)
+    assert sum(path.stat().st_size for path in files.values()) < 30e6
+    assert {name for name in files if name.endswith("onnx")} == {
+        "models/fashion/model.onnx",
+        "models/fashion/titles.onnx",
+        "models/slash8/model.onnx",
+    }
