@@ -133,7 +133,7 @@ def fit_softmax(images: SplitOutputs, kind_of: np.ndarray | None = None) -> Soft
     fits = []
     for floor in floors:
         logits = images.logits if floor is None else without_floor(images.logits.astype(np.float64), floor)
-        temperature, loss = fit(logits, images.truth, images.members, kind_of)
+        temperature, loss = temperature_and_loss(logits, images.truth, images.members, kind_of)
         fits.append((loss, Softmax(temperature, floor)))
     return min(fits, key=lambda pair: pair[0])[1]
 
@@ -151,10 +151,10 @@ def fit_temperature(
 
     Every kind of image counts alike. Without evidence it is 1; fewer than FEW_ROWS images never sharpen.
     """
-    return fit(logits, truth, members, kind_of)[0]
+    return temperature_and_loss(logits, truth, members, kind_of)[0]
 
 
-def fit(
+def temperature_and_loss(
     logits: np.ndarray, truth: np.ndarray, members: np.ndarray | None, kind_of: np.ndarray | None
 ) -> tuple[float, float]:
     """The temperature of fit_temperature, and its loss."""

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,6 +55,13 @@ class Options(StudyOptions):
     steps: int | None = field(default=None, metadata={"help": "at most so many per training, for a quick try"})
 
 
+class Models(NamedTuple):
+    """Of other trainings: the weights that a row starts from, a folder or a Hub id, and the folders of its teachers."""
+
+    start: str | None
+    teachers: list[str]
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = study_parser(Options, "domain_gap", __doc__)
     options = Options(**vars(parser.parse_args(argv)))
@@ -86,7 +94,7 @@ def all_units(rows: Sequence[Row], sources: Mapping[str, Source], options: Optio
         earlier = units[row.start] if row.start in KEPT_MODELS else None
         start = str(earlier.model_folder(options.runs)) if earlier else first_weights(row.start, options)
         taught_by = [units[teacher] for teacher in row.teachers]
-        teachers = [str(unit.model_folder(options.runs)) for unit in taught_by]
+        models = Models(start, [str(unit.model_folder(options.runs)) for unit in taught_by])
         made_by = {
             "arguments": row.arguments(row.start, row.teachers),
             "source": row.source,
@@ -97,7 +105,7 @@ def all_units(rows: Sequence[Row], sources: Mapping[str, Source], options: Optio
             made_by["features"] = fingerprint_of_weights(features_of(options))
         if row.teachers:
             made_by["teachers"] = [unit.key for unit in taught_by]
-        work = partial(answer, row, start, teachers, sources, options)
+        work = partial(answer, row, models, sources, options)
         keep, needed = row.name in KEPT_MODELS, None if earlier else start
         units[row.name] = Unit(row.name, "answers", made_by, row.seconds(), work, keep, needed)
     return list(units.values())
@@ -115,18 +123,13 @@ def features_of(options: Options) -> str:
 
 
 def answer(
-    row: Row,
-    start: str | None,
-    teachers: Sequence[str],
-    sources: Mapping[str, Source],
-    options: Options,
-    folder: Path,
+    row: Row, models: Models, sources: Mapping[str, Source], options: Options, folder: Path
 ) -> dict[str, np.ndarray]:
     """For each source (rows, common classes) float32 sums of probabilities on its scored images.
 
     `clothing_adapted` are those on photos with test-time BatchNorm.
     """
-    network = Network(fit(row, start, teachers, sources, options, folder))
+    network = Network(fit(row, models, sources, options, folder))
     answers = {name: common_probabilities(network, source.scored_pixels(row.size)) for name, source in sources.items()}
     if row.adapted:
         photos = sources[PHOTOS].scored_pixels(row.size)
@@ -135,22 +138,15 @@ def answer(
     return answers
 
 
-def fit(
-    row: Row,
-    start: str | None,
-    teachers: Sequence[str],
-    sources: Mapping[str, Source],
-    options: Options,
-    folder: Path,
-) -> Path | str | None:
+def fit(row: Row, models: Models, sources: Mapping[str, Source], options: Options, folder: Path) -> Path | str | None:
     """Train a row's model; gives its folder. Raises MissingModelError where it starts from a row that was not run."""
-    photos = sources[PHOTOS]
-    for name, model in [(row.start, start), *zip(row.teachers, teachers, strict=True)]:
+    photos, start = sources[PHOTOS], models.start
+    for name, model in [(row.start, start), *zip(row.teachers, models.teachers, strict=True)]:
         if name in KEPT_MODELS and not (Path(model) / WEIGHTS_FILE).is_file():
             raise MissingModelError(f"it needs the model of another row; run the row {name} first")
     if row.source is None:
         return start
-    arguments = [*row.arguments(start, teachers), *PROTOCOL]
+    arguments = [*row.arguments(start, models.teachers), *PROTOCOL]
     if row.source == "unlabelled":
         adapt(Path(start), photos.pixels("train", row.size), np.unique(photos.truth).tolist(), row.steps, SEED, folder)
     elif row.source == "clusters":

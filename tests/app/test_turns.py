@@ -77,26 +77,22 @@ def test_who_waits_too_long_is_sent_away_and_leaves_nothing_behind():
     assert working(turns).ended() == "worked"
 
 
-def test_of_those_that_wait_the_cheapest_works_first():
+@pytest.mark.parametrize(
+    ("came", "worked"),
+    [
+        ((2.0, 0.1, 1.0), [0.1, 1.0, 2.0]),  # the cheapest first
+        ((0.2, 0.01, 0.1), [0.2, 0.01, 0.1]),  # all cheap: who came first
+    ],
+)
+def test_of_those_that_wait_the_cheapest_works_first_and_of_cheap_ones_who_came_first(came, worked):
     turns, order = Turns(running=1, waiting=5, seconds=10), []
     first = working(turns)
-    callers = [waiting(turns, expected=expected, order=order) for expected in (2.0, 0.1, 1.0)]
+    callers = [waiting(turns, expected=expected, order=order) for expected in came]
     for caller in callers:
         caller.stop.set()
     first.ended()
     assert [caller.ended() for caller in callers] == ["worked"] * 3
-    assert [caller.expected for caller in order] == [0.1, 1.0, 2.0]
-
-
-def test_of_cheap_ones_who_came_first_works_first():
-    turns, order = Turns(running=1, waiting=5, seconds=10), []
-    first = working(turns)
-    callers = [waiting(turns, expected=expected, order=order) for expected in (0.2, 0.01, 0.1)]
-    for caller in callers:
-        caller.stop.set()
-    first.ended()
-    assert [caller.ended() for caller in callers] == ["worked"] * 3
-    assert [caller.expected for caller in order] == [0.2, 0.01, 0.1]
+    assert [caller.expected for caller in order] == worked
 
 
 def test_what_a_request_has_used_counts_against_it():
