@@ -50,4 +50,5 @@ def saved(output: Path) -> list[str]:
 
 
 def images(output: Path) -> list[str]:
-    return [name for name in saved(output) if name.count("/")]
+    """In the folders of classes; what a killed run was writing lies in a hidden one, and is half."""
+    return [name for name in saved(output) if name.count("/") and not name.startswith(".")]

@@ -25,6 +25,7 @@ def test_a_photo_is_classified_explained_and_compared(visit):
     visit.give("#classify-image", EXAMPLES / "casual_shoes.jpg")
     answer = visit.see("#classify-answer .answer")
     assert "Ready to publish" in answer and "Casual Shoes" in answer and " ms" not in answer
+    assert visit.page.get_attribute("#classify-answer", "aria-live") == "polite", "a screen reader says the answer"
     visit.look("classify")
     visit.axe()
     visit.page.get_by_role("button", name="Why this category?").click()
