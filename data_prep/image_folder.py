@@ -33,13 +33,23 @@ from data_prep.pipeline.catalogs import Catalog, Columns, hub_tables, read_catal
 from data_prep.pipeline.class_folders import LAYOUTS, read_class_folders
 from data_prep.pipeline.command import dataset_command, dataset_parser
 from data_prep.pipeline.copies import Copies
-from data_prep.pipeline.levels import read_mapping, with_levels
+from data_prep.pipeline.levels import LABEL, read_mapping, with_levels
+from data_prep.pipeline.prepared import OWN_COLUMNS
 from data_prep.pipeline.report import print_summary
 from data_prep.pipeline.schema import Options, Report, Row, Source
 from data_prep.pipeline.trees import Folder, Tree, open_tree
 
 # Those that are fields of Input.
-OPTIONS = ("encoding", "layout", "given_splits_only", "drop_leaks", "license", "label_columns", "taxonomy")
+OPTIONS = (
+    "encoding",
+    "layout",
+    "given_splits_only",
+    "drop_leaks",
+    "license",
+    "label_columns",
+    "attribute_columns",
+    "taxonomy",
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,6 +69,7 @@ class Input:
     drop_leaks: bool = False
     license: str = "unknown"
     label_columns: Sequence[str] = ()
+    attribute_columns: Sequence[str] = ()
     taxonomy: Path | None = None
 
 
@@ -89,6 +100,7 @@ def prepare(given: Input, options: Options, check: Callable[[Sequence[Row], str]
             license=given.license,
             drop_leaks=given.drop_leaks,
             cut_missing_splits=not given.given_splits_only,
+            label_columns=[*(levels.names[::-1] if levels else [LABEL]), *given.attribute_columns],
             notes=[*notes, *split_notes(rows, given.given_splits_only), *(levels.notes() if levels else [])],
             **(levels.of_source() if levels else {}),
         )
@@ -99,7 +111,9 @@ def read_rows(given: Input, tree: Tree, table: Path | None, copies: Copies) -> t
     """The rows, and remarks for the card. Raises UserError."""
     try:
         if table:
-            catalog = Catalog(table, tree, copies, given.columns, given.encoding, label_columns=given.label_columns)
+            catalog = Catalog(
+                table, tree, copies, given.columns, given.encoding, "", given.label_columns, given.attribute_columns
+            )
             return read_catalog(catalog)
         if tables := hub_tables(tree):
             return read_hub_tables(tree, tables, copies)
@@ -128,7 +142,12 @@ def check_choices(given: Input, table: Path | None) -> None:
     """Raises UserError for options that do not go together."""
     of_tables = [f"--{name.name}_column" for name in fields(Columns) if getattr(given.columns, name.name)]
     of_tables += ["--encoding"] if given.encoding else []
-    of_tables += ["--label_columns"] if given.label_columns else []
+    of_tables += [f"--{name}" for name in ("label_columns", "attribute_columns") if getattr(given, name)]
+    reserved = {*OWN_COLUMNS, LABEL, *given.label_columns, given.columns.label} & {*given.attribute_columns}
+    if reserved:
+        raise UserError(
+            f"--attribute_columns {min(reserved)}: the dataset has a column of this name already; rename yours"
+        )
     if given.label_columns and given.columns.label:
         raise UserError("--label_column and --label_columns exclude each other: name all levels after --label_columns")
     if of_tables and not table:
@@ -163,6 +182,9 @@ def make_parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{column.name}_column", default="", metavar="NAME", help=column.metadata["help"])
     parser.add_argument(
         "--label_columns", nargs="+", default=(), metavar="NAME", help="columns of the levels, the broadest first"
+    )
+    parser.add_argument(
+        "--attribute_columns", nargs="+", default=(), metavar="NAME", help="columns such as colour, kept as labels too"
     )
     parser.add_argument(
         "--taxonomy", type=Path, metavar="FILE", help="JSON or table: for each label its path, such as Food > Fruit"

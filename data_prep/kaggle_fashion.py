@@ -32,7 +32,7 @@ from data_prep.pipeline.file_names import WHOLE_NUMBER
 from data_prep.pipeline.images import ZipImage
 from data_prep.pipeline.kaggle_download import download_archive
 from data_prep.pipeline.report import print_summary
-from data_prep.pipeline.schema import Options, Report, Row, Source
+from data_prep.pipeline.schema import NOT_STATED, Options, Report, Row, Source
 from data_prep.pipeline.tables import Line
 
 DATASET = "paramaggarwal/fashion-product-images-small"
@@ -40,7 +40,6 @@ LEVELS = ("masterCategory", "subCategory", "articleType")
 LABEL_COLUMNS = ("articleType", "subCategory", "masterCategory", "gender", "baseColour", "season", "usage")
 OTHER_COLUMNS = ("id", "year", "productDisplayName")
 MAX_TABLE_BYTES = 200_000_000
-NOT_STATED = "NA"  # the data's own word; empty cells get it too
 ID_PATTERN = "[0-9]{1,18}"
 
 

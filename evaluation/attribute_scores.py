@@ -19,7 +19,7 @@ from app.classifier import BATCH_SIZE, Classifier
 from app.errors import UserError
 from app.images import ImageError
 from app.probabilities import softmax
-from data_prep.kaggle_fashion import NOT_STATED
+from data_prep.pipeline.schema import NOT_STATED
 from evaluation.calibration import fit_temperature
 from evaluation.predictions import encoded
 from evaluation.scoring import score

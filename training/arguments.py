@@ -121,6 +121,7 @@ class Recipe:
         default=None, help="factor of the learning rate from layer to layer downwards; default by model"
     )
     freeze_backbone: int = HfArg(default=0, help="epochs in which only the head learns")
+    fit_head: bool = HfArg(default=False, help="begin with a head fitted on the frozen features, not at random")
     ema: float = HfArg(default=0.0, help="decay of the weights' moving average, such as 0.999; 0: off")
     teacher: list[str] = HfArg(
         default_factory=list, help="model folders whose mean probabilities the model also learns (distillation)"

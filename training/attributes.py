@@ -155,10 +155,11 @@ def check_attributes_option(arguments: Arguments, data: TrainingData) -> None:
     check_attributes(Path(arguments.dataset), arguments.attributes, data.taxonomy()["levels"])
 
 
-def attributes_after_training(folder: Path, arguments: Arguments, command: str) -> None:
-    if arguments.attributes:
-        dataset = Path(arguments.dataset)
-        print("\n".join(add_attributes(folder, dataset, arguments.attributes, TARGET_PRECISION, command)))
+def attributes_after_training(folder: Path, arguments: Arguments, command: str) -> list[str]:
+    """What to tell the user where a training was given --attributes."""
+    if not arguments.attributes:
+        return []
+    return add_attributes(folder, Path(arguments.dataset), arguments.attributes, TARGET_PRECISION, command)
 
 
 def label_ids(rows: Dataset, name: str, labels: Sequence[str]) -> np.ndarray:

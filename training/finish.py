@@ -7,7 +7,7 @@ finish(Finished(folder, dataset, label, command, started), oof=path)     # by ou
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,10 +38,16 @@ class Finished:
     started: float
 
 
-def finish(done: Finished, oof: Path | None = None, learned: Sequence[str] = ("train",)) -> None:
+def finish(
+    done: Finished,
+    oof: Path | None = None,
+    learned: Sequence[str] = ("train",),
+    extras: Callable[[], Sequence[str]] = tuple,
+) -> None:
     """Calibrate, write scorecard.json and say how good the model is and what to type next.
 
-    oof: out-of-fold answers, for a model that has learned more than the train split. learned: the splits.
+    oof: out-of-fold answers, for a model that has learned more than the train split. learned: the splits. extras: what
+    the calibrated folder learns besides; gives lines for the screen.
     """
     try:
         card = judge(done, oof, learned)
@@ -50,6 +56,8 @@ def finish(done: Finished, oof: Path | None = None, learned: Sequence[str] = ("t
     else:
         write_json(done.folder / SCORECARD_FILE, card)
         print("\n".join(lines_of(card)))
+    if lines := extras():
+        print("\n".join(["", *lines]))
     print(f"\n{duration(time.monotonic() - done.started)} in all; the model is in {done.folder}. Next:")
     print(f"    python predict.py --model {done.folder} --image_path photo.jpg")
 

@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 
+import torch
 from datasets import DatasetDict
 
 from app.errors import UserError
@@ -16,18 +17,19 @@ from data_prep.pipeline.card import CARD_NAME
 from data_prep.pipeline.prepared import load_prepared
 from models.hub import push_folder
 from models.registry import build_model
-from training.arguments import CommandLine
+from training.arguments import Arguments, CommandLine
 from training.attributes import attributes_after_training, check_attributes_option
+from training.cpu_speed import keep_freed_memory
 from training.cross_validation import check_folds, cross_validate
 from training.data import PreparedData, open_data
 from training.finish import Finished, finish
 from training.frozen import FEW_IMAGES, train_frozen
 from training.lr_find import find_rate
-from training.own_data import prepared_dataset, refuse_reading_options
+from training.own_data import Wanted, prepared_dataset, refuse_reading_options
 from training.progress import say
 from training.run import take_push, train_model
 from training.suited import choose_weights, suit, suitable_size
-from training.time_limit import TimedTrainer, fit_to_time, seconds_of
+from training.time_limit import Clock, Rate, TimedTrainer, fit_to_time, patient_deadline, seconds_of
 from training.titles import check_titles, titles_after_training
 from training.tracking import check_tracking
 from training.tune import tune
@@ -38,11 +40,17 @@ CHOOSES_NETWORK = {"model", "pretrained", "from_scratch", "folds", "streaming"}
 def run(line: CommandLine, command: str, started: float) -> None:
     """command: what the user typed. started: time.monotonic(). Raises UserError, DivergedError and ExportError."""
     arguments, training = line.arguments, line.training
+    if not torch.accelerator.is_available():
+        keep_freed_memory()
     check_tracking(training)
     check_folds(arguments)
     limit = seconds_of(arguments.time_limit) if arguments.time_limit else None
     if limit and (arguments.folds or arguments.streaming):
         raise UserError("--time_limit is for one training on a dataset of this machine: leave out --folds, --streaming")
+    if limit and training.world_size > 1:
+        raise UserError(
+            "--time_limit is for one process, whose clock it follows: leave it out, or start without torchrun"
+        )
     push = not arguments.folds and take_push(training)
     with training.main_process_first(desc="prepare"):
         prepare_data(line, command)
@@ -51,7 +59,7 @@ def run(line: CommandLine, command: str, started: float) -> None:
     if arguments.frozen or (everything_open and "frozen" not in line.given and has_few_images(arguments.dataset)):
         is_done = fit_layer(line, done)
     else:
-        is_done = train_network(line, done, started + limit if limit else None)
+        is_done = train_network(line, done, limit)
     if push and is_done:
         print(push_folder(done.folder, training.hub_model_id, training.hub_private_repo))
 
@@ -68,9 +76,11 @@ def prepare_data(line: CommandLine, command: str) -> None:
     is_own = "://" not in arguments.dataset and not (Path(arguments.dataset) / CARD_NAME).is_file()
     if is_own and Path(arguments.dataset).exists():
         check_weights(line)
-    label = arguments.label if "label" in given else None
+    label = arguments.label if "label" in given else ""
+    wanted = Wanted(label, arguments.title_column or "", arguments.attributes)
     say(arguments.progress_file, "prepare")
-    arguments.dataset, arguments.label = prepared_dataset(arguments.dataset, own, label, command)
+    arguments.dataset, columns = prepared_dataset(arguments.dataset, own, wanted, command)
+    arguments.label, arguments.title_column = columns.label, columns.title or None
     if everything_open and "output_dir" not in given:
         training.output_dir = f"runs/{Path(arguments.dataset).resolve().name}"
 
@@ -90,8 +100,8 @@ def fit_layer(line: CommandLine, done: Finished) -> bool:
     return True
 
 
-def train_network(line: CommandLine, done: Finished, deadline: float | None) -> bool:
-    """Whether there is a finished folder, which this process wrote. deadline: of the command, on time.monotonic()."""
+def train_network(line: CommandLine, done: Finished, limit: float | None) -> bool:
+    """Whether there is a finished folder, which this process wrote. limit: seconds for the whole command."""
     arguments, recipe, training, _, given = line
     data = open_data(arguments, recipe)
     check_titles(arguments, data)
@@ -106,17 +116,37 @@ def train_network(line: CommandLine, done: Finished, deadline: float | None) -> 
         find_rate(data, training, arguments, recipe)
         return False
     if arguments.tune:
-        tune(data, training, arguments, recipe, given, deadline)
-    if deadline:
-        clock = fit_to_time(arguments, training, given, data, deadline)
+        tune(data, training, arguments, recipe, given, done.started + limit if limit else None)
+    if clock := clock_of(line, data, done.started, limit):
         train_one = partial(train_one, trainer_class=partial(TimedTrainer, clock=clock))
     if not train_one(data, training).is_world_process_zero():
         return False
+    extras = partial(titles_and_attributes, done.folder, arguments, done.command)
     if arguments.scorecard and arguments.export_onnx and not arguments.streaming:
-        finish(done)
-    titles_after_training(done.folder, arguments, done.command)
-    attributes_after_training(done.folder, arguments, done.command)
+        finish(done, extras=extras)
+    elif lines := extras():
+        print("\n".join(lines))
     return True
+
+
+def titles_and_attributes(folder: Path, arguments: Arguments, command: str) -> list[str]:
+    """Teach them to a finished folder where the command line asks for them, and say how well that went."""
+    return [
+        *titles_after_training(folder, arguments, command),
+        *attributes_after_training(folder, arguments, command),
+    ]
+
+
+def clock_of(line: CommandLine, data: PreparedData, started: float, limit: float | None) -> Clock | None:
+    """For a training that has to keep a time: the user's, or that which people wait for a few images on a CPU."""
+    arguments, _, training, _, given = line
+    is_open = not given & (CHOOSES_NETWORK | {"num_train_epochs", "max_steps"})
+    is_long = is_open and not torch.accelerator.is_available() and training.world_size == 1
+    if not limit and not is_long:
+        return None
+    rate = Rate.of(arguments)
+    deadline = started + limit if limit else patient_deadline(arguments, training, data, started, rate)
+    return fit_to_time(arguments, training, given, data, deadline, rate) if deadline else None
 
 
 def check_weights(line: CommandLine) -> None:

@@ -1,6 +1,6 @@
 """From what a shop has, a folder, an archive or a table, to a prepared dataset that train.py reads.
 
-    dataset, label = prepared_dataset("photos/", OwnData(), label=None, command="python train.py --dataset photos/")
+    dataset, columns = prepared_dataset("photos/", OwnData(), Wanted(), command="python train.py --dataset photos/")
 
 What is prepared lies in data/NAME and is used again by the next training, as long as neither the input nor the options
 have changed. Which column has the labels is guessed only where one alone can be meant.
@@ -11,7 +11,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from transformers.hf_argparser import HfArg
@@ -33,6 +33,7 @@ from data_prep.pipeline.trees import SPLIT_NAMES, TABLE_SUFFIXES
 
 PREPARED = Path("data")
 SURE_LABELS = ("label", "labels", "class")  # a column called so is meant, whatever else could be
+TITLE_COLUMN = "title"  # of what is prepared here
 MADE_FROM = "made_from.json"  # beside a dataset that was prepared here: which input and options it came from
 LINES_LOOKED_AT = 5000
 MIN_PER_CLASS = 2  # images in a column of labels, on average
@@ -58,18 +59,27 @@ class OwnData:
     )
 
 
-def prepared_dataset(dataset: str, own: OwnData, label: str | None, command: str) -> tuple[str, str]:
-    """The prepared folder, written where it is missing, and the label column to learn. Raises UserError.
+@dataclass(frozen=True)
+class Wanted:
+    """The columns that the user named, where they are named for a prepared dataset too; empty for none."""
 
-    label: what the user chose, None for nothing. command: for the dataset's card.
+    label: str = ""
+    title: str = ""
+    attributes: Sequence[str] = ()
+
+
+def prepared_dataset(dataset: str, own: OwnData, wanted: Wanted, command: str) -> tuple[str, Wanted]:
+    """The prepared folder, written where it is missing, and its columns. Raises UserError.
+
+    command: for the dataset's card.
     """
     path = Path(dataset)
     if "://" in dataset or (path / CARD_NAME).is_file():
         refuse_reading_options(dataset, own)
-        return dataset, chosen_label(path, label)
+        return dataset, replace(wanted, label=chosen_label(path, wanted.label))
     if not path.exists():
         raise UserError(f"--dataset {dataset}: there is no such folder, archive or table, and no prepared dataset")
-    given = reading_of(path, own, label)
+    given = reading_of(path, own, wanted)
     output, is_current = place_for(path, given)
     if not is_current:
         options = Options(output, num_proc=available_cores(), overwrite=output.exists(), command=command)
@@ -78,7 +88,8 @@ def prepared_dataset(dataset: str, own: OwnData, label: str | None, command: str
         write_json(output / MADE_FROM, identity_of(path, given))
     else:
         print(f"{output} was prepared from {path} before and is used again", file=sys.stderr)
-    return str(output), chosen_label(output, None)
+    title = TITLE_COLUMN if wanted.title else ""
+    return str(output), replace(wanted, label=chosen_label(output, ""), title=title)
 
 
 def refuse_reading_options(dataset: str, own: OwnData) -> None:
@@ -88,7 +99,7 @@ def refuse_reading_options(dataset: str, own: OwnData) -> None:
         raise UserError(f"--{given[0]}: {dataset} is prepared already; give the folder, archive or table it came from")
 
 
-def chosen_label(dataset: Path, label: str | None) -> str:
+def chosen_label(dataset: Path, label: str) -> str:
     """The user's label column, else the leaf of the taxonomy, else the only one. Raises DatasetError."""
     try:
         card = read_card(dataset)
@@ -107,22 +118,25 @@ def chosen_label(dataset: Path, label: str | None) -> str:
 # --- what is given --------------------------------------------------------------------------------------------------
 
 
-def reading_of(path: Path, own: OwnData, label: str | None) -> Input:
+def reading_of(path: Path, own: OwnData, wanted: Wanted) -> Input:
     """How to read the path. Raises UserError where a column is not clear."""
     taxonomy = Path(own.taxonomy) if own.taxonomy else None
     if path.is_dir() or path.suffix.lower() not in TABLE_SUFFIXES:
         refuse = [f"--{name}" for name in ("image_root", "image_column", "label_columns") if getattr(own, name)]
+        refuse += ["--title_column"] if wanted.title else []
+        refuse += ["--attributes"] if wanted.attributes else []
         if refuse:
             raise UserError(f"{', '.join(refuse)}: only used with a table as --dataset, and {path} is not one")
         return Input(path, layout=own.layout, taxonomy=taxonomy)
     if own.layout != "auto":
         raise UserError(f"--layout {own.layout}: {path} is a table, and has no class folders")
     root = Path(own.image_root) if own.image_root else path.parent
-    columns, label_columns = columns_of(path, own, label)
-    return Input(root, path, columns, label_columns=label_columns, taxonomy=taxonomy)
+    columns, label_columns = columns_of(path, own, wanted)
+    names = {"label_columns": label_columns, "attribute_columns": tuple(wanted.attributes)}
+    return Input(root, path, columns, taxonomy=taxonomy, **names)
 
 
-def columns_of(path: Path, own: OwnData, label: str | None) -> tuple[Columns, Sequence[str]]:
+def columns_of(path: Path, own: OwnData, wanted: Wanted) -> tuple[Columns, Sequence[str]]:
     """The columns of a table, those that nobody named found by their names, else by what is in them."""
     header = open_table(path).header
     cells = []
@@ -130,11 +144,12 @@ def columns_of(path: Path, own: OwnData, label: str | None) -> tuple[Columns, Se
         if not line.problem and len(cells) < LINES_LOOKED_AT:
             cells.append(line.cells)
     image = own.image_column or named_or_found(header, IMAGE_COLUMNS, images_in(header, cells), path, "--image_column")
-    named = [*own.label_columns, *([label] if label else [])]
+    named = [*own.label_columns, *([wanted.label] if wanted.label else [])]
     if not named:
-        labels = labels_in([name for name in header if name != image], cells)
+        labels = labels_in([name for name in header if name not in (image, wanted.title, *wanted.attributes)], cells)
         named = [named_or_found(header, SURE_LABELS, labels, path, "--label_columns")]
-    columns = Columns(image=image, label=named[0] if len(named) == 1 else "", split=split_in(header, cells))
+    label = named[0] if len(named) == 1 else ""
+    columns = Columns(image=image, label=label, title=wanted.title, split=split_in(header, cells))
     return columns, named if len(named) > 1 else ()
 
 

@@ -37,6 +37,7 @@ from training.checkpoints import (
 from training.coarse_labels import label_sets
 from training.data import Images, PreparedData, StreamedSplit, TrainingData
 from training.distillation import Teacher, Teachers
+from training.frozen_head import fit_head
 from training.image_dataset import collate
 from training.losses import Loss
 from training.model_card import write_model_folder
@@ -92,6 +93,8 @@ def _train(
         images = data.images(label_columns(model), model.config.image_size, training.seed)
     trainer = build_trainer(model, teacher, data, images, training, arguments, recipe, trainer_class)
     trainer.run_state = state
+    if recipe.fit_head and not checkpoint:
+        fit_head(model, images["train"], trainer.eval_transform)
     fit(trainer, checkpoint)
     scores = final_scores(trainer, images)
     save(trainer, arguments, command, scores)

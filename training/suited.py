@@ -32,7 +32,8 @@ LOOKED_AT = 64  # images, for their size
 IMAGES_TO_SHOW = 70_000  # to the model in all, as long as that is so many epochs:
 EPOCHS = (12, 60)
 FEW_IMAGES = 6000  # below this smaller batches, which are more steps
-FEW = {"augment": "trivial", "ema": 0.998}
+UNSAID = ("early_stopping_patience", "greater_is_better")  # follow from the others
+FEW = {"augment": "trivial", "ema": 0.998, "fit_head": True}
 MANY = {"augment": "basic", "ema": 0.999}
 
 
@@ -71,12 +72,14 @@ def suit(
     }
     if images < FEW_IMAGES:
         suited |= {"per_device_train_batch_size": 32, "learning_rate": 5e-4}
+        if "metric_for_best_model" not in given:  # the accuracy of a few hundred validation images is much by chance
+            suited |= {"metric_for_best_model": "loss", "greater_is_better": False}
     suited["early_stopping_patience"] = suited["num_train_epochs"]
     chosen = {name: value for name, value in suited.items() if name not in given}
     for name, value in chosen.items():
         owner = next(part for part in (arguments, recipe, training) if hasattr(part, name))
         setattr(owner, name, value)
-    words = ", ".join(f"--{name} {value}" for name, value in chosen.items() if name != "early_stopping_patience")
+    words = ", ".join(f"--{name} {value}" for name, value in chosen.items() if name not in UNSAID)
     print(f"for {images:,} training images: --model {Path(arguments.model).name}, {words}")
 
 

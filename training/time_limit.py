@@ -12,7 +12,8 @@ import math
 import re
 import time
 from collections.abc import Collection
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
@@ -21,19 +22,24 @@ from transformers import TrainerCallback, TrainingArguments
 from app.errors import UserError
 from models.registry import MODELS, build_model
 from training.arguments import Arguments
+from training.cpu_speed import depthwise_in_float32
 from training.data import PreparedData
+from training.network import autocast
+from training.suited import FEW_IMAGES
 from training.trainer import ImageTrainer
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smh])+")
 PART = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 SIZES = (224, 192, 160, 128, 96, 64)
-LEAST_EPOCHS = 10  # that a larger image must leave time for
-MEASURED_STEPS, MEASURED_IMAGES, MEASURED_SIZE = 3, 16, 96
+LEAST_EPOCHS = 5  # that a larger image must leave time for
+MEASURED_STEPS, MEASURED_IMAGES, MEASURED_SIZES = 3, 32, (64, 128)
 EXPORT_SECONDS, EXPORT_SECONDS_PER_WEIGHT = 5.0, 2.5e-6  # of a graph, with the checks
 CALIBRATION_IMAGES = 4000  # training images that calibration looks at
+TITLE_SECONDS = 1.5e-3  # for each training image's title
 WARM_UP = 0.1  # share of the time
 LEAST_SECONDS = 60.0
+PATIENCE = 45 * 60.0  # for few images on a CPU where no time is given
 
 
 def seconds_of(text: str) -> float:
@@ -104,41 +110,98 @@ class TimedTrainer(ImageTrainer):
 
 
 def fit_to_time(
-    arguments: Arguments, training: TrainingArguments, given: Collection[str], data: PreparedData, deadline: float
+    arguments: Arguments,
+    training: TrainingArguments,
+    given: Collection[str],
+    data: PreparedData,
+    deadline: float,
+    rate: "Rate",
 ) -> Clock:
     """Set image size and epochs where the command line leaves them open. deadline: on time.monotonic()."""
     images = len(data.splits["train"])
     others = sum(len(split) for name, split in data.splits.items() if name != "train")
-    step, num_weights = measure(arguments)
-    per_image = step / MEASURED_SIZE**2
-    deadline -= EXPORT_SECONDS + EXPORT_SECONDS_PER_WEIGHT * num_weights
+    deadline -= EXPORT_SECONDS + EXPORT_SECONDS_PER_WEIGHT * rate.num_weights
+    deadline -= TITLE_SECONDS * images if arguments.title_column else 0
     left = max(1.0, deadline - time.monotonic())
     if "image_size" not in given:
-        least = MODELS[arguments.model].min_image_size if arguments.model in MODELS else 32
+        least = least_size(arguments)
         wanted = [size for size in SIZES if least <= size <= max(arguments.image_size, least)] or [arguments.image_size]
-        fitting = [size for size in wanted if LEAST_EPOCHS * images * per_image * size**2 <= left]
+        fitting = [size for size in wanted if LEAST_EPOCHS * images * rate.seconds(size) <= left]
         arguments.image_size = fitting[0] if fitting else wanted[-1]
-    epochs = left / (images * per_image * arguments.image_size**2)
+    epochs = left / (images * rate.seconds(arguments.image_size))
     training.num_train_epochs = math.ceil(2 * epochs) + 1  # the clock stops it before
     arguments.early_stopping_patience = int(training.num_train_epochs)
     print(f"in the time left: --image_size {arguments.image_size}, about {max(1, round(epochs))} epochs")
-    return Clock(deadline, 2 * others + min(images, CALIBRATION_IMAGES))
+    looked_at = images if arguments.attributes else min(images, CALIBRATION_IMAGES)
+    return Clock(deadline, 2 * others + looked_at)
 
 
-def measure(arguments: Arguments) -> tuple[float, int]:
-    """Seconds per image of a training step on this machine at MEASURED_SIZE, and the number of weights."""
-    size = max(MEASURED_SIZE, MODELS[arguments.model].min_image_size if arguments.model in MODELS else 0)
+def patient_deadline(
+    arguments: Arguments, training: TrainingArguments, data: PreparedData, started: float, rate: "Rate"
+) -> float | None:
+    """Of a training of few images on a CPU that would take longer than people wait; on time.monotonic(), as started.
+
+    Says how long it would take.
+    """
+    images = len(data.splits["train"])
+    seconds = training.num_train_epochs * images * rate.seconds(arguments.image_size)
+    shown = f"about {shown_duration(seconds)} on this machine"
+    if seconds <= PATIENCE:
+        print(f"that takes {shown}")
+        return None
+    if images >= FEW_IMAGES:
+        print(f"that takes {shown}; --time_limit 1h would fit it to an hour")
+        return None
+    print(f"that would take {shown}: fitted to {shown_duration(PATIENCE)}; --time_limit 3h gives it more")
+    return started + PATIENCE
+
+
+def shown_duration(seconds: float) -> str:
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} hours"
+
+
+def least_size(arguments: Arguments) -> int:
+    return MODELS[arguments.model].min_image_size if arguments.model in MODELS else 32
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What a training step on this machine takes for each image: a share that grows with the pixels, and the rest."""
+
+    fixed: float
+    per_pixel: float
+    num_weights: int
+
+    def seconds(self, size: int) -> float:
+        """For one image of size x size pixels."""
+        return self.fixed + self.per_pixel * size**2
+
+    @classmethod
+    def of(cls, arguments: Arguments) -> "Rate":
+        """Measured at two sizes, since small images use the processor less well than large ones."""
+        small, large = (max(size, least_size(arguments)) for size in MEASURED_SIZES)
+        (at_small, num_weights), (at_large, _) = (measure(arguments, size) for size in (small, large))
+        per_pixel = max(0.0, (at_large - at_small) / max(large**2 - small**2, 1)) or at_small / small**2
+        return cls(max(0.0, at_small - per_pixel * small**2), per_pixel, num_weights)
+
+
+def measure(arguments: Arguments, size: int) -> tuple[float, int]:
+    """Seconds per image of the fastest of some training steps, and the number of weights."""
     with redirect_stdout(io.StringIO()):
         model = build_model(arguments.model, ["a", "b"], size, arguments.pretrained, arguments.from_scratch)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     model = model.train().to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
     pixels = torch.zeros(MEASURED_IMAGES, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
     times = []
     for _ in range(MEASURED_STEPS + 1):
         start = time.monotonic()
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device), depthwise_in_float32() if device.type == "cpu" else nullcontext():
             loss = model(pixel_values=pixels).logits.float().square().mean()
         loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
         loss.item()
         times.append(time.monotonic() - start)
-    return min(times[1:]) / MEASURED_IMAGES * (MEASURED_SIZE / size) ** 2, model.num_parameters()
+    return min(times[1:]) / MEASURED_IMAGES, model.num_parameters()

@@ -123,11 +123,11 @@ def check_titles(arguments: Arguments, data: TrainingData) -> None:
         read_titles(data.splits[split], arguments.dataset, arguments.title_column)
 
 
-def titles_after_training(folder: Path, arguments: Arguments, command: str) -> None:
-    """Where a training was given --title_column."""
-    if arguments.title_column:
-        dataset, column = Path(arguments.dataset), arguments.title_column
-        print("\n".join(add_titles(folder, dataset, column, TARGET_PRECISION, command)))
+def titles_after_training(folder: Path, arguments: Arguments, command: str) -> list[str]:
+    """What to tell the user where a training was given --title_column."""
+    if not arguments.title_column:
+        return []
+    return add_titles(folder, Path(arguments.dataset), arguments.title_column, TARGET_PRECISION, command)
 
 
 def scores_of(taxonomy: Taxonomy, held_out: TitledOutputs, settings: JoinSettings) -> dict[str, dict[str, float]]:

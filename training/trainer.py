@@ -1,6 +1,7 @@
 """A Transformers Trainer for uint8 image batches: augments whole batches, computes the recipe's loss, stops at NaN."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import scipy.sparse
@@ -15,6 +16,7 @@ from models.layers import head_of, layer_depths
 from training.arguments import Recipe
 from training.callbacks import EMA, EpochLines, FreezeBackbone, SeedEachProcess
 from training.coarse_labels import LabelSets, likely_targets
+from training.cpu_speed import depthwise_in_float32
 from training.distillation import Teacher, Teachers
 from training.losses import Loss, distillation_loss
 from training.param_groups import parameter_groups
@@ -149,9 +151,17 @@ class ImageTrainer(Trainer):
 
     def compute_loss(self, model, inputs: dict, return_outputs: bool = False, num_items_in_batch=None):
         """The recipe's loss; plain cross-entropy in evaluation, so that validation losses stay comparable."""
-        logits = model(pixel_values=inputs["pixel_values"]).logits.float()
+        with self._faster_gradients():
+            logits = model(pixel_values=inputs["pixel_values"]).logits.float()
         loss = self._training_loss(logits, inputs) if model.training else F.cross_entropy(logits, inputs["labels"])
         return (loss, ImageClassifierOutput(logits=logits)) if return_outputs else loss
+
+    def _faster_gradients(self) -> AbstractContextManager:
+        on_cpu = self.args.device.type == "cpu" and self.args.bf16 and self.model.training
+        plain = not (
+            self.args.torch_compile or self.args.gradient_checkpointing
+        )  # else the forward pass is not run once
+        return depthwise_in_float32() if on_cpu and plain else nullcontext()
 
     def _training_loss(self, logits: torch.Tensor, inputs: dict) -> torch.Tensor:
         targets = inputs["targets"] if self.coarse is None else likely_targets(logits, inputs["targets"])

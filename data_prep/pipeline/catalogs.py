@@ -12,7 +12,7 @@ from data_prep.pipeline.class_folders import clean_label, hidden_note, printable
 from data_prep.pipeline.copies import Copies
 from data_prep.pipeline.file_names import file_key
 from data_prep.pipeline.image_cells import IMAGE_COLUMNS, read_cell, usual_column
-from data_prep.pipeline.schema import Row
+from data_prep.pipeline.schema import NOT_STATED, Row
 from data_prep.pipeline.tables import check_header, open_table, text_of
 from data_prep.pipeline.trees import HUB_TABLES, SPLIT_NAMES, Tree
 
@@ -48,18 +48,20 @@ class Catalog:
     encoding: str = ""
     inside: str = ""
     label_columns: Sequence[str] = ()  # of the levels, broad first, instead of columns.label
+    attribute_columns: Sequence[str] = ()  # further label columns
 
 
 def read_catalog(catalog: Catalog) -> tuple[list[Row], list[str]]:
     """A row for each line of the table, in its order, and remarks for the card."""
-    needed = [*(name for name in astuple(catalog.columns) if name), *catalog.label_columns]
+    more = [*catalog.label_columns, *catalog.attribute_columns]
+    needed = [*(name for name in astuple(catalog.columns) if name), *more]
     table = open_table(catalog.path, catalog.encoding, needed)
     given = replace(catalog.columns, label=catalog.label_columns[-1]) if catalog.label_columns else catalog.columns
     columns = with_usual_names(given, table.header, catalog.path)
     check_header(table, [columns.image, columns.label])
     rows: list[Row] = []
     first_lines: dict[str, tuple[int, str]] = {}
-    names = list(dict.fromkeys([*(name for name in astuple(columns) if name), *catalog.label_columns]))
+    names = list(dict.fromkeys([*(name for name in astuple(columns) if name), *more]))
     for record in table.records([table.header.index(name) for name in names]):
         values = dict(zip(names, record.values, strict=False))
         row = Row(file=f"{catalog.path.name}, line {record.number}", reject=record.problem)
@@ -114,7 +116,8 @@ def fill_row(
     row.title, row.group = cells.get(columns.title, ""), cells.get(columns.group, "")
     levels = catalog.label_columns or [columns.label]
     labels = (class_name(cells.get(level, name), class_names.get(level, ())) for level in levels)
-    row.labels = {"label": PATH_SEPARATOR.join(map(clean_label, labels))}
+    attributes = {name: clean_label(cells[name]) or NOT_STATED for name in catalog.attribute_columns}
+    row.labels = {"label": PATH_SEPARATOR.join(map(clean_label, labels)), **attributes}
     split = cells.get(columns.split, "")
     row.split = SPLIT_NAMES.get(split.casefold(), split)
     if embedded is None:

@@ -38,10 +38,9 @@ class Levels:
     coarse: int = 0
 
     def of_source(self) -> dict[str, Any]:
-        """The fields of Source that these levels decide; the label's column is the first."""
+        """The fields of Source that these levels decide, but for label columns beside them."""
         columns = self.names[::-1]
         return {
-            "label_columns": columns,
             "stratify_by": columns[0],
             "levels": self.names,
             "taxonomy": self.taxonomy,
@@ -72,7 +71,8 @@ def with_levels(
     columns = [category_names(leaves, depth) for depth in range(len(names))]
     labels = labels_of_paths(leaves, columns)
     for row, path in usable:
-        row.labels = dict(zip(names, labels[path], strict=True))
+        attributes = {name: label for name, label in row.labels.items() if name != LABEL}
+        row.labels = dict(zip(names, labels[path], strict=True)) | attributes
     coarse = sum(not row.labels[names[-1]] for row, _ in usable)
     return Levels(tuple(names), {own: list(leaf) for own, leaf in zip(columns[-1], leaves, strict=True)}, coarse)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from data_prep.pipeline.images import ImageReference
 
+NOT_STATED = "NA"  # an attribute that a product lacks; the Kaggle data's own word
+
 
 @dataclass(slots=True)
 class Row:

@@ -1,5 +1,6 @@
 """predict.py on a Ray cluster of two machines, both on this one: the same rows, also when one of them dies midway."""
 
+import csv
 import json
 import pickle
 import subprocess
@@ -16,7 +17,8 @@ from app.images import ImageError
 from inference import ray_engine
 from inference.journal import Journal
 from inference.options import PredictOptions, build_parser, parse_options
-from tests.make_tiny_model import LABELS, save_image
+from tests.make_tiny_model import LABELS, save_image, write_calibration, write_tiny_model
+from tests.tiny_titles import write_titles
 
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
 UNITS = 24
@@ -64,6 +66,22 @@ def test_a_cluster_gives_the_rows_of_one_machine(cluster, model, catalog, tmp_pa
     classify(model, tmp_path / "t.parquet", "--output", tmp_path / "one.csv")
     classify(model, tmp_path / "t.parquet", "--output", tmp_path / "two.csv", *on(cluster))
     assert (tmp_path / "two.csv").read_text() == (tmp_path / "one.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_cluster_reads_titles_as_one_machine_does(cluster, tmp_path):
+    titled = str(write_titles(write_calibration(write_tiny_model(tmp_path / "model"))))
+    image = save_image(tmp_path / "shirt.png", "Shirts").name
+    titles = ["Acme Women Olive Shirt", "", "Zenit Women Blue Ballerina Flats"]
+    lines = [f"{image},{title}" for title in titles] + ["missing.png,Zenit Women Blue Scarf", "missing.png,"]
+    (tmp_path / "catalogue.csv").write_text("\n".join(["file,name", *lines * 40]))
+    arguments = [tmp_path / "catalogue.csv", "--title_column", "name", "--output"]
+    for output, more in (("one.csv", []), ("two.csv", on(cluster))):
+        with pytest.raises(SystemExit):  # 1: some rows failed
+            classify(titled, *arguments, tmp_path / output, *more)
+    assert (tmp_path / "two.csv").read_text() == (tmp_path / "one.csv").read_text()
+    answered = [row["answered_from"] for row in csv.DictReader((tmp_path / "two.csv").open(newline=""))]
+    assert answered == ["both", "image", "both", "title", ""] * 40
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def write_table(path: Path, header: list[str], rows: list[list[str]]) -> Path:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Path:
-    """A folder with class folders, and with tables: of paths, of two columns with gaps, of columns that compete."""
+    """Class folders, and tables: of paths, of two columns with gaps, of columns that compete, of goods with titles."""
     folder = tmp_path_factory.mktemp("shop")
     rows = draw_catalog(folder / "photos")
     shelves = ["A" if number % 2 else "B" for number in range(len(rows))]
@@ -61,6 +61,11 @@ def shop(tmp_path_factory) -> Path:
     write_table(folder / "catalogue.csv", ["file", "category"], [[file, LEAVES[product]] for file, product, _ in lines])
     coarse = [[file, "Shop", "" if number % 4 == 3 else kind] for number, (file, kind, _) in enumerate(lines)]
     write_table(folder / "coarse.csv", ["file", "department", "kind"], coarse)
+    goods = [
+        [f"{file} {product}", file, product, shelf if number % 5 else ""]
+        for number, (file, product, shelf) in enumerate(lines)
+    ]
+    write_table(folder / "goods.csv", ["name", "file", "what", "shelf"], goods)
     for name, product in rows:
         place = folder / "classes" / product / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -171,6 +176,21 @@ def test_images_with_a_coarser_label_only_train_too(inside, tmp_path):
     train.main([*given, "--output_dir", str(tmp_path / "run")])
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert sorted(config["id2label"].values()) == sorted(LEAVES)
+
+
+def test_a_tables_titles_and_attributes_are_learned_beside_its_categories(inside, tmp_path, capsys):
+    given = ["--dataset", "goods.csv", "--title_column", "name", "--attributes", "shelf", "--model", "basic_cnn", *TINY]
+    train.main([*given, "--output_dir", str(tmp_path / "run")])
+    classifier = Classifier.load(tmp_path / "run")
+    assert classifier.labels == sorted(LEAVES)
+    (answer,) = classifier.predict([inside / "photos" / "Jeans_0.jpg"], titles=["red Jeans 77"])
+    assert answer.label == "Jeans" and answer.attributes["shelf"].label in ("A", "B")
+
+
+def test_titles_and_attributes_of_a_folder_are_refused_in_one_line(inside, capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--dataset", "classes", "--title_column", "name", "--model", "basic_cnn", *TINY])
+    assert "--title_column: only used with a table" in capsys.readouterr().err
 
 
 def test_several_columns_that_can_be_meant_are_listed(inside, capsys):

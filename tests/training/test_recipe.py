@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import namedtuple
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from training.augment.batch import AUGMENTATIONS, batch_transforms
 from training.augment.mixup import PerSampleErasing, PerSampleMix
 from training.augment.phone import background_masks, jpeg
 from training.callbacks import FreezeBackbone
+from training.cpu_speed import DepthwiseConvolution, depthwise_in_float32
 from training.losses import Loss, distillation_loss, weights_of_classes
 from training.param_groups import parameter_groups
 from training.sampler import BalancedSampler
@@ -264,6 +266,53 @@ def test_the_finished_model_is_the_average_and_its_scores_are_the_averages(drawn
 
 
 # Starting points and teachers
+
+
+def test_a_fitted_head_knows_the_training_images_before_the_first_step(drawn_dataset, tmp_path):
+    more = ["--from_scratch", "--model", "residual_cnn", "--learning_rate", "1e-9", "--bf16", "False"]
+    blank, fitted = (
+        run(drawn_dataset, tmp_path / str(fit), *more, "--fit_head", str(fit))["validation_accuracy"]
+        for fit in (False, True)
+    )
+    assert fitted > blank + 0.2
+
+
+def test_a_fitted_head_is_not_fitted_again_when_a_run_goes_on(drawn_dataset, tmp_path, monkeypatch):
+    from training import run as training_run
+
+    more = ["--from_scratch", "--fit_head", "True"]
+    first = run(drawn_dataset, tmp_path / "run", *more)
+    monkeypatch.setattr(training_run, "fit_head", None)  # a call would fail
+    again = run(drawn_dataset, tmp_path / "run", *more, "--resume_from_checkpoint", "True")
+    assert again["validation_loss"] == pytest.approx(first["validation_loss"], abs=1e-4)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), [(3, 1, 1, 1), (5, 2, 2, 1), (3, 1, 2, 2)])
+def test_depthwise_convolutions_in_bfloat16_have_the_gradients_of_float32(kernel, stride, padding, dilation, bias):
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(8, 16, kernel, stride, padding, dilation, groups=8, bias=bias)
+    pixels = torch.randn(4, 8, 12, 12, requires_grad=True)
+
+    def gradients(autocast, context) -> list[torch.Tensor]:
+        with autocast, context:
+            loss = layer(pixels).float().square().sum()
+        return torch.autograd.grad(loss, [pixels, *layer.parameters()])
+
+    expected = gradients(nullcontext(), nullcontext())
+    found = gradients(torch.autocast("cpu", torch.bfloat16), depthwise_in_float32())
+    for right, value in zip(expected, found, strict=True):
+        assert value.dtype == right.dtype and (value - right).norm() < 0.01 * right.norm()
+
+
+def test_only_convolutions_with_several_groups_are_computed_anew(monkeypatch):
+    seen = []
+    monkeypatch.setattr(DepthwiseConvolution, "apply", lambda pixels, *rest: seen.append(rest[-1]) or pixels)
+    pixels = torch.zeros(1, 4, 8, 8)
+    with depthwise_in_float32():
+        for groups in (1, 2, 4):
+            torch.nn.Conv2d(4, 4, 3, groups=groups)(pixels)
+    assert seen == [2, 4]
 
 
 def test_a_warm_start_on_other_labels_says_so_in_one_line(drawn_dataset, base, tmp_path, capfd):

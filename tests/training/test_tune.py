@@ -3,17 +3,19 @@
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import models.torchvision_cpu  # noqa: F401  before transformers
 
 import numpy as np
 import pytest
 import yaml
+from transformers import TrainingArguments
 
 import train
-from training.arguments import build_parser
+from training.arguments import Arguments, build_parser
 from training.lr_find import steepest
-from training.time_limit import Clock, seconds_of
+from training.time_limit import PATIENCE, Clock, Rate, fit_to_time, patient_deadline, seconds_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,3 +67,36 @@ def test_the_learning_rate_follows_the_clock_and_is_at_its_end_when_the_time_is(
     assert clock.share() == pytest.approx(0.5, abs=0.01) and 0.3 < clock.rate(1) < 0.7
     clock.deadline = now
     assert clock.share() == 1 and clock.rate(1) == pytest.approx(0, abs=1e-9)
+
+
+def prepared(images: int) -> SimpleNamespace:
+    """As much of PreparedData as the clock looks at."""
+    return SimpleNamespace(splits={"train": range(images), "validation": range(100)})
+
+
+@pytest.mark.parametrize(("minutes", "size"), [(60, 224), (12, 192), (5, 96), (1, 64)])
+def test_a_time_limit_takes_the_largest_images_that_leave_time_to_learn(minutes, size, capsys):
+    arguments, training = Arguments("d", image_size=224), SimpleNamespace()
+    rate = Rate(fixed=0.006, per_pixel=1e-6, num_weights=5_000_000)
+    deadline = time.monotonic() + 60 * minutes
+    fit_to_time(arguments, training, {"dataset"}, prepared(3000), deadline, rate)
+    assert arguments.image_size == size and f"--image_size {size}" in capsys.readouterr().out
+    fit_to_time(arguments, training, {"image_size"}, prepared(3000), deadline, rate)
+    assert arguments.image_size == size  # what is given stays
+
+
+def test_few_images_on_a_processor_take_no_longer_than_people_wait(capsys):
+    arguments, training = Arguments("d", image_size=224), SimpleNamespace(num_train_epochs=27)
+    slow, fast = (Rate(fixed=seconds, per_pixel=0, num_weights=1) for seconds in (0.1, 0.001))
+    assert patient_deadline(arguments, training, prepared(3000), 5.0, slow) == 5.0 + PATIENCE
+    assert "would take about 2.2 hours on this machine: fitted to 45 min; --time_limit 3h" in capsys.readouterr().out
+    assert patient_deadline(arguments, training, prepared(3000), 5.0, fast) is None
+    assert patient_deadline(arguments, training, prepared(30_000), 5.0, slow) is None
+    assert "--time_limit 1h" in capsys.readouterr().out
+
+
+def test_several_processes_have_no_common_clock(drawn_dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(TrainingArguments, "world_size", 2)
+    with pytest.raises(SystemExit):
+        train.main(arguments(drawn_dataset, tmp_path / "run", "--time_limit", "5m"))
+    assert "--time_limit is for one process" in capsys.readouterr().err
