@@ -5,6 +5,7 @@ only one of the two is right gives p ≥ 0.05.
 """
 
 import csv
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -16,21 +17,28 @@ from evaluation.runs import FACTS, ROWS_SCORED, TITLE_COLUMN, rows_scored
 
 START, END = "<!-- leaderboard: written by leaderboard.py -->", "<!-- end of leaderboard -->"
 SIGNIFICANCE = 0.05
-SCORES = ("accuracy", "macro_f1", "top5", "subCategory_accuracy", "masterCategory_accuracy")
+SCORES = ("accuracy", "macro_f1", "top5")  # beside them `NAME_accuracy` for each coarser level
+OF_LEVEL = "_accuracy"
 ATTRIBUTE_SCORES = ("accuracy", "macro_f1")
 SEED = "seed"  # of the intervals; the oldest runs did not record it
 
 
+def level_scores(runs: Sequence[dict]) -> list[str]:
+    """The scores of the coarser levels of these runs, the finest first; validate.py writes the broadest first."""
+    return list(dict.fromkeys(key for run in runs for key in reversed(run) if key.endswith(OF_LEVEL)))
+
+
 def write_csv(runs: list[dict], path: Path) -> None:
     """One column per score, followed by the ends of its interval."""
-    score_columns = [column for score in SCORES for column in (score, f"{score}_low", f"{score}_high")]
+    names = [*SCORES, *level_scores(runs)]
+    score_columns = [column for score in names for column in (score, f"{score}_low", f"{score}_high")]
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(
             ["name", *ROWS_SCORED, *score_columns, "expected_calibration_error", *FACTS, SEED, TITLE_COLUMN]
         )
         for run in runs:
-            scores = [run.get(score, {"value": None, "interval": [None, None]}) for score in SCORES]
+            scores = [run.get(score, {"value": None, "interval": [None, None]}) for score in names]
             cells = [cell for score in scores for cell in (score["value"], *score["interval"])]
             error = run["expected_calibration_error"]
             cells += [
@@ -74,13 +82,16 @@ def table(runs: list[dict], compare: bool) -> str:
     first = runs[0]
     images = f"{first['rows']:,} images, " if first["rows"] else ""
     titles = f", images with titles (column `{first[TITLE_COLUMN]}`)" if first.get(TITLE_COLUMN) else ""
+    levels = level_scores(runs)
+    shown = [level.removesuffix(OF_LEVEL) for level in levels]
+    heads = ["model", "accuracy", "macro-F1", "top-5", *shown, "calibration error", "MB", "images/s"]
     lines = [
         f"\n**{first['dataset']}, {first['split']}{titles}** ({images}data {first['fingerprint']})\n",
-        "| model | accuracy | macro-F1 | top-5 | subCategory | masterCategory | calibration error | MB | images/s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
     ]
     for run in runs:
-        cells = [percent(run.get(score)) for score in SCORES]
+        cells = [percent(run.get(score)) for score in (*SCORES, *levels)]
         facts = (("expected_calibration_error", 3), ("megabytes", 1), ("images_per_second", 0))
         cells += ["–" if run[fact] is None else f"{run[fact]:.{digits}f}" for fact, digits in facts]
         lines.append(f"| {run['name']} | {' | '.join(cells)} |")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from app.errors import UserError, one_line
-from evaluation.leaderboard import SCORES
+from evaluation.leaderboard import OF_LEVEL, SCORES
 from evaluation.runs import FACTS
 
 
@@ -45,7 +45,8 @@ def leaderboard_row(run) -> dict | None:
     if "test_accuracy" not in summary or "fingerprint" not in config:
         return None
     scores = {}
-    for name in SCORES:
+    levels = [key.removeprefix("test_") for key in summary if key.startswith("test_") and key.endswith(OF_LEVEL)]
+    for name in (*SCORES, *levels):
         if f"test_{name}" in summary:  # as training/tracking.py calls it
             ends = [summary.get(f"test_{name}_{end}") for end in ("low", "high")]
             scores[name] = {"value": summary[f"test_{name}"], "interval": ends}

@@ -36,13 +36,9 @@ OUT_OF_FOLD = re.compile(r"accuracy\s+([\d.]+) \(([\d.]+)–([\d.]+)\), macro-F1
 OWN_PHOTOS = re.compile(
     r"Of (\d+) photos that people took.*?([\d.]+) \([\d.–]+\) per ?cent.*?one\s+of (\d+) classes", re.DOTALL
 )
-SCORES = {
-    "accuracy": "Accuracy",
-    "macro_f1": "Macro-F1",
-    "top5": "Top-5",
-    "subCategory_accuracy": "Group",
-    "masterCategory_accuracy": "Department",
-}
+SCORES = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "top5": "Top-5"}
+OF_LEVEL = "_accuracy"  # ends the name of a coarser level's score
+LEVELS = {"subCategory": "Group", "masterCategory": "Department"}  # other levels go by their own names
 DRAWN = ("accuracy", "macro_f1")
 NO_USES: Mapping[str, str] = {}
 ENDS = ("", "_low", "_high")  # of the names of a score's columns
@@ -182,7 +178,9 @@ def leaderboard_section(
     dataset: str, split: str, rows: Sequence[ScoreRow], used: Mapping[str, str] = NO_USES
 ) -> Markup:
     """used: what a model of this page answers, by its name."""
-    shown = {score: name for score, name in SCORES.items() if any(row.get(score) for row in rows)}
+    levels = [score.removesuffix(OF_LEVEL) for score in rows[0] if score.endswith(OF_LEVEL)]
+    names = SCORES | {f"{level}{OF_LEVEL}": LEVELS.get(level, level) for level in levels}
+    shown = {score: name for score, name in names.items() if any(row.get(score) for row in rows)}
     return render(
         "leaderboard",
         dataset=dataset,

@@ -20,9 +20,14 @@ from drawings import draw, encode, fill
 from PIL import Image
 from transformers import AutoModelForImageClassification
 
+import leaderboard
 import predict
 import train
+import validate
 from app.classifier import Classifier
+from app.pages.cards import answer_card
+from app.service import Answer
+from data_prep import competition
 from models import pretrained_graph
 
 LEAVES = {  # a taxonomy of depth 4 with leaves at depths 2 to 4; the products are drawn
@@ -158,17 +163,45 @@ def test_embeddings_are_written_for_each_image(frozen, shop, tmp_path):
     assert bad["embedding"] is None and bad["error"] and good["error"] is None
 
 
-def test_a_taxonomy_of_any_depth_is_trained_scored_and_answered(inside, tmp_path, capsys):
-    given = ["--dataset", "catalogue.csv", "--label_columns", "category", "--model", "basic_cnn", *TINY]
-    train.main([*given, "--output_dir", str(tmp_path / "run")])
-    assert "level_3" in capsys.readouterr().out
-    classifier = Classifier.load(tmp_path / "run")
+@pytest.fixture(scope="module")
+def deep(shop, tmp_path_factory) -> tuple[Path, str]:
+    """A model folder of categories at depths 2 to 4, and the screen of its training."""
+    screen, output = io.StringIO(), tmp_path_factory.mktemp("runs") / "deep"
+    with contextlib.chdir(shop), contextlib.redirect_stdout(screen):
+        given = ["--dataset", "catalogue.csv", "--label_columns", "category", "--model", "basic_cnn", *TINY]
+        train.main([*given, "--output_dir", str(output)])
+    return output, screen.getvalue()
+
+
+def test_a_taxonomy_of_any_depth_is_trained_scored_and_answered(deep, inside):
+    assert "level_3" in deep[1]
+    classifier = Classifier.load(deep[0])
     depths = sorted(len(path) for path in classifier.taxonomy.paths)
     assert depths == [2, 3, 4] and classifier.taxonomy.levels == ["level_1", "level_2", "level_3", "label"]
     (answer,) = classifier.predict([inside / "photos" / "Jeans_0.jpg"])
     assert answer.category_path in classifier.taxonomy.paths
     assert len(answer.path_confidences) == len(answer.category_path)
     assert answer.path_confidences[0] == pytest.approx(1)
+
+
+def test_categories_of_any_depth_stand_on_leaderboard_page_and_in_the_competition(deep, inside, tmp_path, capsys):
+    dataset = str(inside / "data" / "catalogue")
+    results = tmp_path / "results"
+    validate.main(["--model", str(deep[0]), "--dataset", dataset, "--output", str(results), "--no-figures"])
+    leaderboard.main(["--results", str(results)])
+    (row,) = csv.DictReader((results / "leaderboard.csv").open(newline=""))
+    assert 0 <= float(row["accuracy"]) <= float(row["level_3_accuracy"]) <= float(row["level_1_accuracy"]) == 1
+    classifier = Classifier.load(deep[0])
+    (answer,) = classifier.predict([inside / "photos" / "Jeans_0.jpg"])
+    card = answer_card(Answer(answer, "deep", 0.1), classifier)
+    assert all(category in card for category in answer.category_path)
+    competition.main(["--dataset", dataset, "--output", str(tmp_path / "kit"), "--seed", "1"])
+    kit, sent = tmp_path / "kit", tmp_path / "kit" / "sent.csv"
+    sample = ["--submission", str(kit / "sample_submission.csv"), "--output", str(sent)]
+    predict.main(["--model", str(deep[0]), "--image_path", str(kit / "test.csv"), *sample])
+    capsys.readouterr()
+    leaderboard.main(["--score", str(sent), "--solution", str(kit / "solution.csv")])
+    assert "private" in capsys.readouterr().out
 
 
 def test_images_with_a_coarser_label_only_train_too(inside, tmp_path):
