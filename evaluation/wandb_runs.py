@@ -45,8 +45,8 @@ def leaderboard_row(run) -> dict | None:
     if "test_accuracy" not in summary or "fingerprint" not in config:
         return None
     scores = {}
-    levels = [key.removeprefix("test_") for key in summary if key.startswith("test_") and key.endswith(OF_LEVEL)]
-    for name in (*SCORES, *levels):
+    named = (key.removeprefix("test_") for key in summary if key.startswith("test_"))
+    for name in (*SCORES, *(name for name in named if name.endswith(OF_LEVEL))):
         if f"test_{name}" in summary:  # as training/tracking.py calls it
             ends = [summary.get(f"test_{name}_{end}") for end in ("low", "high")]
             scores[name] = {"value": summary[f"test_{name}"], "interval": ends}

@@ -152,4 +152,6 @@ def open_data(arguments: Arguments, recipe: Recipe) -> TrainingData:
         raise DatasetError(
             "--sampler balanced picks any row at any time, which --streaming cannot; use --class_weights"
         )
+    if not kind.any_row and recipe.fit_head:
+        raise DatasetError("--fit_head reads every image before the first step, which --streaming cannot")
     return kind.open(arguments.dataset, arguments.label, arguments.cache_dir)

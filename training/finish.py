@@ -56,8 +56,15 @@ def finish(
     else:
         write_json(done.folder / SCORECARD_FILE, card)
         print("\n".join(lines_of(card)))
-    if lines := extras():
-        print("\n".join(["", *lines]))
+    try:
+        if lines := extras():
+            print("\n".join(["", *lines]))
+    finally:
+        say_where(done)
+
+
+def say_where(done: Finished) -> None:
+    """How long it took, where the model is, and what to type next."""
     print(f"\n{duration(time.monotonic() - done.started)} in all; the model is in {done.folder}. Next:")
     print(f"    python predict.py --model {done.folder} --image_path photo.jpg")
 

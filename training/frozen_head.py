@@ -4,7 +4,7 @@ strength = choose_strength(embeddings, truth, fold_of)             # by cross-va
 logits = held_out_logits(embeddings, truth, fold_of, strength)     # each image's from the folds that did not hold it
 weight, bias = linear_layer(embeddings, truth, strength)           # for the network that gave the features
 model = with_layer("pretrained/lite2", names, 260, weight, bias)
-fit_head(model, images["train"], eval_transform)                   # in place, before the whole network is trained
+fit_head(Network.around(model, normalization), images["train"])    # in place, before the whole network is trained
 
 embeddings: (views, rows, dim) float32, such as an image's and its mirror image's. Fitted to the end, with no step size
 to choose and no epoch to stop at; on a few hundred images that is worth more than moving the features.
@@ -24,10 +24,8 @@ from transformers import PreTrainedModel
 
 from models.registry import build_model
 from training.data import Images
-from training.image_dataset import collate
-from training.network import autocast, linear_head
+from training.network import BATCH_SIZE, Network, linear_head
 
-BATCH_SIZE = 64
 NEIGHBORS = 5
 STRENGTH = 10.0  # inverse of the regularization, scikit-learn's C
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
@@ -83,25 +81,17 @@ def set_layer(model: PreTrainedModel, weight: np.ndarray, bias: np.ndarray) -> N
         layer.bias[: len(bias)] = torch.from_numpy(bias)
 
 
-@torch.no_grad()
-def fit_head(model: PreTrainedModel, images: Images, transform: torch.nn.Module) -> None:
-    """Replace the head's random weights by a layer fitted on the features that the model has for these images.
+def fit_head(network: Network, images: Images) -> None:
+    """Replace the head's random weights by a layer fitted on the features that the network has for these images.
 
-    transform: of decoded pixels into the model's inputs. A head that begins at random passes its errors down to the
-    pretrained features until it has learned (Kumar et al. 2022, arXiv:2202.10054).
+    A head that begins at random passes its errors down to the pretrained features until it has learned (Kumar et al.
+    2022, arXiv:2202.10054).
     """
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    model.eval().to(device)
-    features: list[torch.Tensor] = []
-    hook = linear_head(model).register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].float().cpu()))
     labeled = np.flatnonzero(images.labels[:, 0] >= 0)
-    for start in tqdm(range(0, len(labeled), BATCH_SIZE), "fit the head", unit=" batches", disable=None):
-        batch = collate(images.__getitems__(labeled[start : start + BATCH_SIZE].tolist()))
-        pixels = transform(batch["pixel_values"].to(device)).contiguous(memory_format=torch.channels_last)
-        with autocast(device):
-            model(pixel_values=pixels)
-    hook.remove()
-    set_layer(model, *linear_layer(torch.cat(features).numpy()[None], images.labels[labeled, 0]))
+    starts = tqdm(range(0, len(labeled), BATCH_SIZE), "fit the head", unit=" batches", disable=None)
+    batches = (images.__getitems__(labeled[start : start + BATCH_SIZE].tolist()) for start in starts)
+    features = np.concatenate([network.embeddings(pixels) for pixels, _, _ in batches])
+    set_layer(network.model, *linear_layer(features[None], images.labels[labeled, 0]))
 
 
 def held_out_logits(

@@ -25,10 +25,19 @@ class Network:
     """A model folder of train.py, or pretrained weights in the same layout, ready to answer."""
 
     def __init__(self, folder: Path | str):
-        model = AutoModelForImageClassification.from_pretrained(folder)
+        self._take(AutoModelForImageClassification.from_pretrained(folder), normalization_of(folder))
+
+    @classmethod
+    def around(cls, model: PreTrainedModel, normalization: tuple[list[float], list[float]]) -> "Network":
+        """Of a model in memory, which is set to answer, not to learn. normalization: mean and standard deviation."""
+        network = cls.__new__(cls)
+        network._take(model, normalization)
+        return network
+
+    def _take(self, model: PreTrainedModel, normalization: tuple[list[float], list[float]]) -> None:
         self.device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)
-        self.mean, self.std = (torch.tensor(v).view(1, 3, 1, 1).to(self.device) for v in normalization_of(folder))
+        self.mean, self.std = (torch.tensor(v).view(1, 3, 1, 1).to(self.device) for v in normalization)
         self.labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
 
     @torch.inference_mode()

@@ -28,8 +28,9 @@ from training.lr_find import find_rate
 from training.own_data import Wanted, prepared_dataset, refuse_reading_options
 from training.progress import say
 from training.run import take_push, train_model
+from training.step_rate import Rate
 from training.suited import choose_weights, suit, suitable_size
-from training.time_limit import Clock, Rate, TimedTrainer, fit_to_time, patient_deadline, seconds_of
+from training.time_limit import Clock, TimedTrainer, fit_to_time, patient_deadline, seconds_of
 from training.titles import check_titles, titles_after_training
 from training.tracking import check_tracking
 from training.tune import tune

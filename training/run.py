@@ -41,6 +41,7 @@ from training.frozen_head import fit_head
 from training.image_dataset import collate
 from training.losses import Loss
 from training.model_card import write_model_folder
+from training.network import Network
 from training.run_state import RunState, identity, one_training, read_state
 from training.scores import scores_by_level
 from training.title_words import word_targets
@@ -94,7 +95,7 @@ def _train(
     trainer = build_trainer(model, teacher, data, images, training, arguments, recipe, trainer_class)
     trainer.run_state = state
     if recipe.fit_head and not checkpoint:
-        fit_head(model, images["train"], trainer.eval_transform)
+        fit_head(Network.around(model, arguments.normalization()), images["train"])
     fit(trainer, checkpoint)
     scores = final_scores(trainer, images)
     save(trainer, arguments, command, scores)

@@ -7,24 +7,18 @@ The rate is measured before the start and chooses the size. What the machine doe
 rate follows the clock and not the steps: it is at its end when the time is, whatever else the machine has to do.
 """
 
-import io
 import math
 import re
 import time
 from collections.abc import Collection
-from contextlib import nullcontext, redirect_stdout
-from dataclasses import dataclass
 
-import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback, TrainingArguments
 
 from app.errors import UserError
-from models.registry import MODELS, build_model
 from training.arguments import Arguments
-from training.cpu_speed import depthwise_in_float32
 from training.data import PreparedData
-from training.network import autocast
+from training.step_rate import Rate, least_size
 from training.suited import FEW_IMAGES
 from training.trainer import ImageTrainer
 
@@ -33,7 +27,6 @@ DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smh])+")
 PART = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 SIZES = (224, 192, 160, 128, 96, 64)
 LEAST_EPOCHS = 5  # that a larger image must leave time for
-MEASURED_STEPS, MEASURED_IMAGES, MEASURED_SIZES = 3, 32, (64, 128)
 EXPORT_SECONDS, EXPORT_SECONDS_PER_WEIGHT = 5.0, 2.5e-6  # of a graph, with the checks
 CALIBRATION_IMAGES = 4000  # training images that calibration looks at
 TITLE_SECONDS = 1.5e-3  # for each training image's title
@@ -115,7 +108,7 @@ def fit_to_time(
     given: Collection[str],
     data: PreparedData,
     deadline: float,
-    rate: "Rate",
+    rate: Rate,
 ) -> Clock:
     """Set image size and epochs where the command line leaves them open. deadline: on time.monotonic()."""
     images = len(data.splits["train"])
@@ -137,7 +130,7 @@ def fit_to_time(
 
 
 def patient_deadline(
-    arguments: Arguments, training: TrainingArguments, data: PreparedData, started: float, rate: "Rate"
+    arguments: Arguments, training: TrainingArguments, data: PreparedData, started: float, rate: Rate
 ) -> float | None:
     """Of a training of few images on a CPU that would take longer than people wait; on time.monotonic(), as started.
 
@@ -159,49 +152,3 @@ def patient_deadline(
 def shown_duration(seconds: float) -> str:
     minutes = max(1, round(seconds / 60))
     return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} hours"
-
-
-def least_size(arguments: Arguments) -> int:
-    return MODELS[arguments.model].min_image_size if arguments.model in MODELS else 32
-
-
-@dataclass(frozen=True)
-class Rate:
-    """What a training step on this machine takes for each image: a share that grows with the pixels, and the rest."""
-
-    fixed: float
-    per_pixel: float
-    num_weights: int
-
-    def seconds(self, size: int) -> float:
-        """For one image of size x size pixels."""
-        return self.fixed + self.per_pixel * size**2
-
-    @classmethod
-    def of(cls, arguments: Arguments) -> "Rate":
-        """Measured at two sizes, since small images use the processor less well than large ones."""
-        small, large = (max(size, least_size(arguments)) for size in MEASURED_SIZES)
-        (at_small, num_weights), (at_large, _) = (measure(arguments, size) for size in (small, large))
-        per_pixel = max(0.0, (at_large - at_small) / max(large**2 - small**2, 1)) or at_small / small**2
-        return cls(max(0.0, at_small - per_pixel * small**2), per_pixel, num_weights)
-
-
-def measure(arguments: Arguments, size: int) -> tuple[float, int]:
-    """Seconds per image of the fastest of some training steps, and the number of weights."""
-    with redirect_stdout(io.StringIO()):
-        model = build_model(arguments.model, ["a", "b"], size, arguments.pretrained, arguments.from_scratch)
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    model = model.train().to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
-    pixels = torch.zeros(MEASURED_IMAGES, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
-    times = []
-    for _ in range(MEASURED_STEPS + 1):
-        start = time.monotonic()
-        with autocast(device), depthwise_in_float32() if device.type == "cpu" else nullcontext():
-            loss = model(pixel_values=pixels).logits.float().square().mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        loss.item()
-        times.append(time.monotonic() - start)
-    return min(times[1:]) / MEASURED_IMAGES, model.num_parameters()

@@ -157,11 +157,11 @@ class ImageTrainer(Trainer):
         return (loss, ImageClassifierOutput(logits=logits)) if return_outputs else loss
 
     def _faster_gradients(self) -> AbstractContextManager:
-        on_cpu = self.args.device.type == "cpu" and self.args.bf16 and self.model.training
-        plain = not (
-            self.args.torch_compile or self.args.gradient_checkpointing
-        )  # else the forward pass is not run once
-        return depthwise_in_float32() if on_cpu and plain else nullcontext()
+        args = self.args
+        on_cpu = args.device.type == "cpu" and args.bf16 and self.model.training
+        # Compiled, or run again for the gradients, the forward pass does not come by here.
+        comes_by = not (args.torch_compile or args.activation_checkpointing or args.gradient_checkpointing)
+        return depthwise_in_float32() if on_cpu and comes_by else nullcontext()
 
     def _training_loss(self, logits: torch.Tensor, inputs: dict) -> torch.Tensor:
         targets = inputs["targets"] if self.coarse is None else likely_targets(logits, inputs["targets"])

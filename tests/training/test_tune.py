@@ -15,7 +15,8 @@ from transformers import TrainingArguments
 import train
 from training.arguments import Arguments, build_parser
 from training.lr_find import steepest
-from training.time_limit import PATIENCE, Clock, Rate, fit_to_time, patient_deadline, seconds_of
+from training.step_rate import Rate
+from training.time_limit import PATIENCE, Clock, fit_to_time, patient_deadline, seconds_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
