@@ -7,7 +7,7 @@ mean. How much the distance counts is decided by holding out whole categories: t
 and their images then play the unknown ones. No model is trained again for this, so the embeddings have seen them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -66,7 +66,8 @@ def fit_unknown(validation: SplitOutputs, centers: Centers | None, taxonomy: Tax
     centers: None for a graph without embeddings.
     """
     weights = WEIGHTS if centers is not None else (0.0,)
-    quality = {weight: held_out_auroc(validation, centers, taxonomy, weight) for weight in weights}
+    exact = exactly_labeled(validation, centers)
+    quality = {weight: held_out_auroc(*exact, taxonomy, weight) for weight in weights}
     weight = max(candidate for candidate in weights if not quality[candidate] < max(quality.values()) - PRICE)
     raw = raw_scores(validation.logits, None if weight == 0 else centers.similarity, weight)
     detector = UnknownDetector(
@@ -78,6 +79,16 @@ def fit_unknown(validation: SplitOutputs, centers: Centers | None, taxonomy: Tax
         centers=None if weight == 0 else centers.vectors,
     )
     return detector, quality[weight]
+
+
+def exactly_labeled(split: SplitOutputs, centers: Centers | None) -> tuple[SplitOutputs, Centers | None]:
+    """The rows of which a single label is right, with that label as their truth: a coarser class cannot be held out."""
+    if split.members is None:
+        return split, centers
+    right = split.right()
+    exact = right.sum(axis=1) == 1
+    rows = replace(split.rows(exact), truth=right[exact].argmax(axis=1), members=None)
+    return rows, centers and replace(centers, similarity=centers.similarity[exact])
 
 
 def raw_scores(logits: np.ndarray, similarity: np.ndarray | None, weight: float) -> np.ndarray:

@@ -29,6 +29,7 @@ SIZES = (224, 192, 160, 128, 96, 64)
 LEAST_EPOCHS = 5  # that a larger image must leave time for
 EXPORT_SECONDS, EXPORT_SECONDS_PER_WEIGHT = 5.0, 2.5e-6  # of a graph, with the checks
 CALIBRATION_IMAGES = 4000  # training images that calibration looks at
+GRAPH_TIME = 1.3  # of the exported graph for an image, as a share of the time that evaluation in a training takes
 TITLE_SECONDS = 1.5e-3  # for each training image's title
 WARM_UP = 0.1  # share of the time
 LEAST_SECONDS = 60.0
@@ -72,7 +73,7 @@ class Clock(Schedule):
 
     def share(self) -> float:
         """How much of the training's time is over."""
-        end = self.deadline - self.images_to_follow * self.seconds_per_image
+        end = self.deadline - GRAPH_TIME * self.images_to_follow * self.seconds_per_image
         return min(1.0, (time.monotonic() - self.begun) / max(end - self.begun, 1.0))
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
@@ -125,8 +126,17 @@ def fit_to_time(
     training.num_train_epochs = math.ceil(2 * epochs) + 1  # the clock stops it before
     arguments.early_stopping_patience = int(training.num_train_epochs)
     print(f"in the time left: --image_size {arguments.image_size}, about {max(1, round(epochs))} epochs")
-    looked_at = images if arguments.attributes else min(images, CALIBRATION_IMAGES)
-    return Clock(deadline, 2 * others + looked_at)
+    return Clock(deadline, images_to_follow(arguments, images, others))
+
+
+def images_to_follow(arguments: Arguments, images: int, others: int) -> int:
+    """How many are run after the training: for scores, calibration, titles and attributes, each by itself.
+
+    images: of the training. others: of all other splits.
+    """
+    looked_at = 2 * others + min(images, CALIBRATION_IMAGES)
+    looked_at += others if arguments.title_column else 0
+    return looked_at + (images + others if arguments.attributes else 0)
 
 
 def patient_deadline(

@@ -61,7 +61,7 @@ def test_several_teachers_say_the_mean_of_their_probabilities_also_where_one_rul
             self.logits = torch.tensor([logits])
 
         def forward(self, pixels):
-            return self.logits
+            return self.logits + 0 * pixels.sum()
 
     answer = Teachers([Sure([1000.0, 0.0, 0.0]), Sure([0.0, 1000.0, 0.0])])(torch.zeros(1, 3, 8, 8))
     assert torch.allclose(answer.exp(), torch.tensor([[0.5, 0.5, 0.0]]))

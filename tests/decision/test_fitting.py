@@ -1,12 +1,23 @@
 """What calibrate.py fits: the temperature, prediction sets, shares of categories; and how calibration.json is read."""
 
+import hashlib
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 
-from app.calibration import CENTERS_FILE, Calibration, CalibrationError, UnknownDetector
+from app.calibration import (
+    CENTERS_FILE,
+    Calibration,
+    CalibrationError,
+    UnknownDetector,
+    decide,
+    model_hash,
+    read_thresholds,
+)
 from app.probabilities import Softmax
 from app.taxonomy import Taxonomy
 from evaluation.calibration import (
@@ -23,7 +34,7 @@ from evaluation.calibration import (
 from evaluation.predictions import SplitOutputs
 from evaluation.publishable import Publishable, least_budget, publishable, suggestion
 from evaluation.scoring import expected_calibration_error
-from tests.make_tiny_model import LABELS, TAXONOMY
+from tests.make_tiny_model import LABELS, TAXONOMY, write_tiny_model
 
 TREE = Taxonomy([TAXONOMY["paths"][label] for label in LABELS], TAXONOMY["levels"])
 
@@ -84,7 +95,7 @@ def test_the_quantile_is_the_conformal_one_of_the_sums_above_the_right_label():
     assert conformal(probabilities, right, 0.7)["quantile"] == pytest.approx(0.0, abs=1e-8)  # rank 8 of 10
     assert conformal(probabilities, right, 0.8)["quantile"] == pytest.approx(0.6, abs=1e-8)  # rank 9 of 10
     assert conformal(probabilities, right, 0.8)["coverage"] == 0.8
-    assert conformal(probabilities, right, 0.95)["quantile"] == 1.0  # rank 11 of 10: all labels
+    assert conformal(probabilities, right, 0.95) == {"coverage": 0.95, "quantile": 1.0}  # rank 11 of 10: all labels
 
 
 def test_of_several_right_labels_the_best_counts():
@@ -93,7 +104,7 @@ def test_of_several_right_labels_the_best_counts():
     assert conformal(probabilities, right, 0.8)["quantile"] == pytest.approx(0.0, abs=1e-8)
 
 
-@pytest.mark.parametrize(("coverage", "rows"), [(0.9, 9), (0.95, 19), (0.99, 99), (0.5, 1)])
+@pytest.mark.parametrize(("coverage", "rows"), [(0.9, 9), (0.95, 19), (0.99, 99), (0.5, 1), (0.93, 14)])
 def test_a_coverage_takes_so_many_rows(coverage, rows):
     assert rows_for_coverage(coverage) == rows
     probabilities, right = np.full((rows, 2), 0.5), np.ones((rows, 2), dtype=bool)
@@ -123,6 +134,7 @@ def held_out(rows: int = 800) -> HeldOut:
 def test_the_shares_are_those_of_the_best_labels_broadest_category():
     probabilities = np.eye(4)[[0, 1, 3, 3, 0, 1, 2, 2]]
     assert category_shares(TREE, probabilities) == {"Apparel": 0.75, "Footwear": 0.25}
+    assert category_shares(TREE, np.eye(4)[[0, 1, LABELS.index("Flats")]]) == {"Apparel": 0.66667, "Footwear": 0.33333}
     assert category_shares(TREE, probabilities[:1]) == {"Apparel": 1.0, "Footwear": 0.0}
 
 
@@ -223,6 +235,136 @@ def test_a_value_at_the_end_of_its_range_is_taken(tmp_path, key, value):
     fitted, detector = fit_calibration(TREE, held_out(), 0.95, 0.9)
     write_calibration(tmp_path, fitted | {key: value}, detector)
     assert getattr(Calibration.load(tmp_path, TREE.levels, TREE.paths), key) == value
+
+
+def written(folder: Path, **changes) -> Path:
+    """A model folder with a calibration in which these keys are others."""
+    write_tiny_model(folder)
+    fitted, detector = fit_calibration(TREE, held_out(), 0.95, 0.9)
+    write_calibration(folder, fitted | changes, detector)
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(CalibrationError) as caught:
+        Calibration.load(folder, TREE.levels, TREE.paths)
+    message = str(caught.value)
+    cure = "; run calibrate.py on this model again, or delete it"
+    assert message.startswith(f"{folder / 'calibration.json'}: ") and message.endswith(cure)
+    return message.removeprefix(f"{folder / 'calibration.json'}: ").removesuffix(cure)
+
+
+def test_a_calibration_belongs_to_the_graph_that_it_was_made_for(tmp_path, capsys):
+    folder = written(tmp_path / "model", model_sha256="0" * 64)
+    assert Calibration.load(folder, TREE.levels, TREE.paths) is None
+    assert capsys.readouterr().err == (
+        f"{folder / 'calibration.json'} was made for another model.onnx than the one beside it: it is not used; run "
+        "calibrate.py on this model again\n"
+    )
+    own = written(tmp_path / "own", model_sha256=model_hash(folder / "model.onnx"))
+    assert Calibration.load(own, TREE.levels, TREE.paths).target_precision == 0.95
+
+
+def test_a_graph_has_another_hash_when_its_file_changes_and_the_same_in_another_place(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_bytes(b"one")
+    second.write_bytes(b"one")
+    assert model_hash(first) == model_hash(second) == hashlib.sha256(b"one").hexdigest()
+    first.write_bytes(b"two")
+    os.utime(first, ns=(second.stat().st_atime_ns, second.stat().st_mtime_ns + 1))
+    assert model_hash(first) == hashlib.sha256(b"two").hexdigest()
+    longer = second.stat()
+    second.write_bytes(b"three")
+    os.utime(second, ns=(longer.st_atime_ns, longer.st_mtime_ns))
+    assert model_hash(second) == hashlib.sha256(b"three").hexdigest()
+
+
+def test_a_missing_level_or_category_is_named(tmp_path):
+    fitted, _ = fit_calibration(TREE, held_out(), 0.95, 0.9)
+    least = fitted["thresholds"]
+    folder = written(tmp_path / "a", thresholds={level: least[level] for level in TREE.levels[:2]})
+    assert refusal(folder) == "it has no thresholds for the level 'articleType' of the model's taxonomy"
+    folder = written(tmp_path / "b", thresholds=least | {"articleType": {"Flats": 0.5}})
+    assert refusal(folder) == "it has no threshold for 3 of articleType: Scarves, Shirts, Tshirts"
+    many = [["x", str(number)] for number in range(7)]
+    with pytest.raises(CalibrationError, match=r"^it has no threshold for 7 of leaf: 0, 1, 2, 3, 4$"):
+        read_thresholds({"top": {"x": None}, "leaf": {}}, ["top", "leaf"], many)
+    folder = written(tmp_path / "c", thresholds=least | {"masterCategory": {"Apparel": 1.5, "Footwear": None}})
+    assert refusal(folder) == "the threshold of 'Apparel' is 1.5; it must be a number from 0 to 1"
+
+
+ENERGY = {"method": "energy", "threshold": 0.5, "middle": 0, "width": 1}
+
+
+@pytest.mark.parametrize(
+    ("unknown", "message"),
+    [
+        (ENERGY | {"method": "odd"}, "the unknown method 'odd' is not one of energy, centres, head"),
+        (ENERGY | {"middle": None}, "middle is None; it must be a number"),
+        (ENERGY | {"threshold": "x"}, "the unknown threshold is 'x'; it must be a number"),
+        (ENERGY | {"method": "centres", "weight": "x"}, "weight is 'x'; it must be a number"),
+    ],
+)
+def test_a_wrong_detector_is_named(tmp_path, unknown, message):
+    assert refusal(written(tmp_path / "model", unknown=unknown)) == message
+
+
+def test_a_detector_of_distances_has_its_weight_and_its_means(tmp_path):
+    folder = written(tmp_path / "model", unknown=ENERGY | {"method": "centres", "weight": 7.5})
+    np.save(folder / CENTERS_FILE, np.array([[3, 4], [1, 0]], dtype=np.float16))
+    detector = Calibration.load(folder, TREE.levels, TREE.paths).unknown
+    assert detector.weight == 7.5 and detector.centers == pytest.approx(np.array([[0.6, 0.8], [1, 0]]))
+    assert detector.centers.dtype == np.float32
+    assert Calibration.load(written(tmp_path / "b", unknown=ENERGY), TREE.levels, TREE.paths).unknown.weight == 0.0
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        (b"no numbers", "unknown_centres.npy cannot be read (not a .npy file)"),
+        (np.array([1.0, 2.0]), "unknown_centres.npy must hold a table, not 1 axes"),
+        (np.ones((2, 2), dtype=int), "unknown_centres.npy must hold a table of finite numbers, not int64 (2, 2)"),
+        (np.ones((0, 2)), "unknown_centres.npy must hold a table of finite numbers, not float64 (0, 2)"),
+        (np.array([[np.nan]]), "unknown_centres.npy must hold a table of finite numbers, not float64 (1, 1)"),
+    ],
+)
+def test_means_that_are_no_table_of_numbers_are_refused(tmp_path, numbers, message):
+    folder = written(tmp_path / "model", unknown=ENERGY | {"method": "centres", "weight": 1})
+    if isinstance(numbers, bytes):
+        (folder / CENTERS_FILE).write_bytes(numbers)
+    else:
+        np.save(folder / CENTERS_FILE, numbers)
+    assert refusal(folder) == message
+
+
+def test_a_pickle_is_not_opened(tmp_path):
+    folder = written(tmp_path / "model", unknown=ENERGY | {"method": "centres", "weight": 1})
+    np.save(folder / CENTERS_FILE, np.array([{"a": print}], dtype=object), allow_pickle=True)
+    assert refusal(folder).startswith("unknown_centres.npy cannot be read (")
+
+
+def test_a_quantile_of_one_takes_every_label_whatever_rounding_does():
+    probabilities = np.array([0.6, 0.4 + 1e-9, 0.0, 0.0])
+    assert len(Calibration(1.0, 0.99, [], None, 1.0).prediction_set(probabilities)) == 4
+
+
+def test_a_decision_without_a_category_has_no_confidences():
+    least = [dict.fromkeys(names, 0.5) for names in TREE.categories]
+    sure, torn = np.array([0.0, 0.0, 0.5, 0.5]), np.full(4, 0.25)
+    detector = UnknownDetector("energy", 0.5, 0.0, 1.0)
+    assert decide(None, TREE, sure, None) == ("review", [], [])
+    assert decide(Calibration(1.0, 0.9, least, detector), TREE, sure, 0.5) == ("unknown", [], [])
+    at_its_threshold = decide(Calibration(1.0, 0.9, least), TREE, sure, None)
+    assert at_its_threshold == ("ok", ["Footwear", "Shoes", "Flats"], [0.5] * 3)
+    none = [dict.fromkeys(names) for names in TREE.categories]
+    assert decide(Calibration(1.0, 0.9, none), TREE, torn, None) == ("review", [], [])
+
+
+def test_the_surest_scores_are_held_where_exponentials_can():
+    detector = UnknownDetector("energy", 0.5, middle=0, width=1e-3)
+    with np.errstate(all="raise"):
+        low, high = detector.scores(np.array([[1e4], [-1e4]]), None)
+    assert low == pytest.approx(1 / (1 + np.exp(60)), rel=1e-9, abs=0) and high == 1 / (1 + np.exp(-60))
 
 
 # --- what can be published -------------------------------------------------------------------------------------------

@@ -161,3 +161,38 @@ def test_a_file_that_is_no_journal_is_left_as_it_is(tmp_path, content):
         f"{tmp_path / 'j'} is not a journal of predict.py, or a damaged one: move it away, or give another --output"
     )
     assert (tmp_path / "j").read_bytes() == content
+
+
+def test_each_status_is_counted_as_often_as_it_comes_also_by_a_resumed_run(tmp_path):
+    write(tmp_path / "j", [("1.jpg", ONE), ("2.jpg", ONE), ("3.jpg", TWO)])
+    with Journal(tmp_path / "j", SETTINGS, resume=True) as journal:
+        journal.append("4.jpg", ONE)
+        assert dict(journal.counts) == {"ok": 3, "error": 1}
+
+
+@pytest.mark.parametrize(
+    "line", [b"{broken\n", b'["a"]\n', b'"ab"\n', b'[1, {"status": "ok"}]\n', b'{"a": 1, "b": 2}\n', b'["a", 3]\n']
+)
+def test_a_whole_line_that_is_no_row_is_refused_and_nothing_of_it_is_lost(tmp_path, line):
+    write(tmp_path / "j")
+    with open(tmp_path / "j", "ab") as file:
+        file.write(line)
+    before = (tmp_path / "j").read_bytes()
+    with pytest.raises(InputError, match="is not a journal of predict.py, or a damaged one"):
+        Journal(tmp_path / "j", SETTINGS, resume=True)
+    assert (tmp_path / "j").read_bytes() == before
+
+
+@pytest.mark.parametrize("header", [b'{"version": 1}\n', b'{"model": "m"}\n', b"[1, 2]\n"])
+def test_a_first_line_of_something_else_is_refused(tmp_path, header):
+    (tmp_path / "j").write_bytes(header)
+    with pytest.raises(InputError, match="is not a journal of predict.py"):
+        Journal(tmp_path / "j", SETTINGS, resume=True)
+
+
+def test_a_journal_is_a_regular_file(tmp_path):
+    with pytest.raises(InputError) as caught:
+        Journal(tmp_path, SETTINGS, resume=False)
+    assert str(caught.value) == (
+        f"{tmp_path} is not a regular file, and predict.py keeps its rows there: give another --output"
+    )

@@ -167,6 +167,25 @@ def test_wrong_answers_that_are_not_published_anyway_raise_nothing():
     assert raise_for_kinds(level, {"a": 0.75}, 0.99, kind_of) == {"a": 0.75}
 
 
+def test_wrong_answers_below_their_own_threshold_do_not_raise_another_categorys():
+    level = level_of(("a", 0.7, False, 50), ("b", 0.55, False, 1), ("b", 0.6, True, 300))
+    assert raise_for_kinds(level, {"a": 0.75, "b": 0.5}, 0.99, np.zeros(351, dtype=int)) == {"a": 0.75, "b": 0.5}
+
+
+def test_of_three_kinds_each_is_looked_at_by_itself():
+    level = level_of(("a", 0.6, True, 2000), ("b", 0.7, False, 5), ("b", 0.8, True, 200), ("a", 0.65, True, 500))
+    kind_of = np.repeat([0, 1, 2], [2000, 205, 500])
+    raised = raise_for_kinds(level, {"a": 0.5, "b": 0.5}, 0.99, kind_of)
+    assert raised == {"a": 0.5, "b": pytest.approx(0.7 + ROUNDING)}
+
+
+def test_a_kind_speaks_against_the_promise_when_it_is_more_likely_broken_than_kept():
+    level, kind_of = two_kinds(wrong=1, right=79)  # 1 of 80: as likely above as below 0.86%
+    assert raise_for_kinds(level, {"a": 0.5}, 0.99, kind_of) == {"a": 0.5}
+    level, kind_of = two_kinds(wrong=1, right=59)  # 1 of 60: 1.15%
+    assert raise_for_kinds(level, {"a": 0.5}, 0.99, kind_of) == {"a": pytest.approx(0.7 + ROUNDING)}
+
+
 def test_only_categories_with_wrong_answers_of_the_kind_are_raised():
     level, kind_of = two_kinds(wrong=5, right=130)
     level = LevelAnswers(np.where(np.arange(2135) < 1000, "b", level.category), level.confidence, level.right)

@@ -80,6 +80,14 @@ def test_the_scorecard_has_a_table_with_intervals_for_each_kind(round_trip):
     assert "160 images" in sections["catalog"] and "120 images" in sections["photos"]
 
 
+def test_kinds_of_which_one_has_coarser_classes_need_no_images_of_other_things(round_trip, tmp_path):
+    model = with_embeddings(write_tiny_model(tmp_path / "model"))
+    kinds = ["--dataset", str(round_trip / "catalog"), "--dataset", str(round_trip / "photos")]
+    calibrate.main(["--model", str(model), *kinds, "--label_map", str(round_trip / "map.json")])
+    content = json.loads((model / "calibration.json").read_text())
+    assert content["unknown"]["method"] == "centres" and content["rows"] == {"catalog": 440, "photos": 330}
+
+
 def test_predictions_use_what_was_fitted(round_trip):
     classifier = Classifier.load(round_trip / "model")
     generator = np.random.default_rng(9)

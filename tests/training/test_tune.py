@@ -16,7 +16,7 @@ import train
 from training.arguments import Arguments, build_parser
 from training.lr_find import steepest
 from training.step_rate import Rate
-from training.time_limit import PATIENCE, Clock, fit_to_time, patient_deadline, seconds_of
+from training.time_limit import PATIENCE, Clock, fit_to_time, images_to_follow, patient_deadline, seconds_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,6 +68,21 @@ def test_the_learning_rate_follows_the_clock_and_is_at_its_end_when_the_time_is(
     assert clock.share() == pytest.approx(0.5, abs=0.01) and 0.3 < clock.rate(1) < 0.7
     clock.deadline = now
     assert clock.share() == 1 and clock.rate(1) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_training_ends_earlier_for_what_follows_it():
+    plain, titled = Arguments("d"), Arguments("d", title_column="title")
+    described = Arguments("d", title_column="title", attributes=["gender"])
+    counts = [images_to_follow(arguments, 30_000, 8000) for arguments in (plain, titled, described)]
+    assert counts == [20_000, 28_000, 66_000]
+    now = time.monotonic()
+    ends = []
+    for count in counts:
+        clock = Clock(now + 1000, count)
+        clock.on_evaluate(None, None, None, metrics={"eval_samples_per_second": 500})
+        clock.begun = now - 500
+        ends.append(clock.share())
+    assert ends == sorted(ends) and ends[2] == pytest.approx(500 / (1500 - 1.3 * 66_000 / 500), abs=0.01)
 
 
 def prepared(images: int) -> SimpleNamespace:
