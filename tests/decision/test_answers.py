@@ -1,5 +1,6 @@
 """From the graph's numbers to an answer: the softmax at the temperature, views averaged, what the answer lists."""
 
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from app.classifier import NO_IMAGE, NOT_FINITE, Classifier, Scores
 from app.images import ImageError
 from app.model_files import ModelError
-from app.titled import TitledImage
+from app.titled import Joined, TitledImage
 from tests.evaluation.kind_data import with_embeddings
 from tests.make_tiny_model import LABELS, TAXONOMY, save_image, write_calibration, write_tiny_model
 from tests.tiny_titles import write_titles
@@ -149,6 +150,10 @@ def test_outputs_come_one_row_for_each_image_and_a_bad_image_is_named_by_its_pos
 
 def test_an_output_that_the_graph_does_not_have_is_named(folder, images):
     plain = Classifier.load(folder)
+    plain.name = ""
+    with pytest.raises(ModelError, match="^the graph of this model has no embeddings; "):
+        plain.embed(images)
+    plain.name = "tiny"
     for ask, output in ((lambda: plain.embed(images), "embeddings"), (lambda: plain.class_maps(None), "class_maps")):
         with pytest.raises(ModelError) as caught:
             ask()
@@ -178,6 +183,13 @@ def test_as_many_labels_are_listed_as_are_asked_for(calibrated, images):
     assert [one.label for one in answer.top_k][0] == "Flats" and len(answer.top_k) == 2
     assert len(calibrated.predict(images[:1], top_k=1)[0].top_k) == 1
     assert calibrated.predict_read([b""], [ImageError("gone")])[0].status == "error"
+
+
+def test_five_labels_and_one_view_are_what_is_promised_by_default():
+    for method in (Classifier.predict, Classifier.stream, Classifier.predict_read, Classifier.prediction):
+        assert signature(method).parameters["top_k"].default == 5
+    for method in (Classifier.predict, Classifier.stream, Classifier.stream_scores):
+        assert signature(method).parameters["tta"].default == 1
 
 
 def test_one_view_is_looked_at_by_default(calibrated, tmp_path):
@@ -243,6 +255,18 @@ def test_a_product_without_an_image_is_answered_from_its_title_or_is_an_error(ti
 def test_an_image_that_was_not_looked_at_does_not_look_unknown(titled):
     unsure = titled.predict([None], titles=[UNSURE])[0]
     assert (unsure.status, unsure.answered_from) == ("review", "title")
+
+
+def test_an_image_looks_unknown_from_the_threshold_on_unless_its_title_is_sure(titled):
+    probabilities = np.array([0.25, 0.3, 0.25, 0.2])
+    weak = Joined(probabilities, "both", np.full(4, 0.25))
+    statuses = [
+        titled.prediction(Scores(probabilities, score, joined=weak)).status for score in (0.6, 0.6 - 1e-9, None)
+    ]
+    assert statuses == ["unknown", "review", "review"]
+    certain = np.array([0.01, 0.97, 0.01, 0.01])
+    sure = Joined(certain, "both", certain)
+    assert titled.prediction(Scores(certain, 0.6, joined=sure)).status == "ok"
 
 
 def test_a_title_is_read_beside_an_image_without_a_calibration(tmp_path, images):

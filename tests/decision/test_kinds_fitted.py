@@ -29,7 +29,7 @@ from evaluation.calibration import (
     write_calibration,
 )
 from evaluation.kinds import pool
-from evaluation.ood import centers_of, fit_unknown, out_of_fold_centers
+from evaluation.ood import centers_of, exactly_labeled, fit_unknown, out_of_fold_centers
 from evaluation.predictions import SplitOutputs
 from evaluation.publishable import Publishable, least_budget, publishable, publishable_table, with_interval
 from evaluation.thresholds import answers, fit_thresholds, shared_interval
@@ -170,6 +170,21 @@ def test_rare_labels_have_an_area_also_where_the_graph_has_no_embeddings():
     _, area = fit_unknown(split, None, flat)
     assert 0.5 < area < 1 and round(area, 4) != round(area, 5)
     assert fit_detector(flat, HeldOut({"a": split}))[1] == {"held_out_auroc": round(area, 4)}
+
+
+def test_only_images_with_a_label_of_their_own_are_held_out(two_kinds):
+    images, kind_of = pool(list(two_kinds.values()))
+    centers = centers_of(outputs(3, 1, 40, 5), images)
+    rows, kept = exactly_labeled(images, centers)
+    catalog = kind_of == 0
+    assert np.array_equal(rows.logits, images.logits[catalog]) and rows.members is None
+    assert np.array_equal(rows.truth, two_kinds["catalog"].truth)
+    assert np.array_equal(kept.similarity, centers.similarity[catalog]) and kept.vectors is centers.vectors
+    assert exactly_labeled(images, None)[1] is None
+    assert exactly_labeled(two_kinds["catalog"], centers) == (two_kinds["catalog"], centers)
+    single = replace(two_kinds["photos"], members=np.array([[False, False, True, False], [True, True, False, False]]))
+    labels = exactly_labeled(single, None)[0].truth
+    assert set(labels) == {2} and len(labels) == (single.truth == 0).sum()
 
 
 def test_out_of_fold_an_image_is_compared_with_the_means_of_the_other_folds():

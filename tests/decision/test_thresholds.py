@@ -131,6 +131,18 @@ def test_the_interval_of_the_shared_threshold_holds_it_and_is_none_without_one()
     assert low == pytest.approx(0.9 - ROUNDING) and high is None
 
 
+def test_the_interval_is_of_fifty_seeded_samples_of_all_rows():
+    generator = np.random.default_rng(7)
+    confidence = generator.uniform(size=400).round(3)
+    level = LevelAnswers(np.full(400, "a", dtype=object), confidence, generator.uniform(size=400) < confidence + 0.1)
+    samples, lowest = np.random.default_rng(0), []
+    for _ in range(50):
+        rows = samples.integers(0, 400, 400)
+        lowest.append(min(candidates(confidence[rows], level.right[rows], 0.9), default=2.0))
+    lowest.sort()
+    assert shared_interval(level, 0.9) == [lowest[2], lowest[47]]
+
+
 # --- several kinds of image ------------------------------------------------------------------------------------------
 
 
