@@ -8,6 +8,7 @@ import pytest
 
 from app.calibration import Calibration, UnknownDetector, decide
 from app.classifier import Classifier
+from tests.drawn_outputs import TREE
 from tests.make_tiny_model import LABELS, write_calibration, write_tiny_model
 
 # Chosen so that 10% less, or 0.1 more, is something else.
@@ -95,3 +96,15 @@ def test_a_detector_keeps_its_threshold_when_it_is_read(calibrated):
     assert isinstance(detector, UnknownDetector)
     assert (detector.threshold, detector.middle, detector.width) == (0.6, -6.0, 1.0)
     assert calibrated.calibration.temperature == 1.0 and calibrated.calibration.target_precision == 0.99
+
+
+def test_a_decision_without_a_category_has_no_confidences():
+    least = [dict.fromkeys(names, 0.5) for names in TREE.categories]
+    sure, torn = np.array([0.0, 0.0, 0.5, 0.5]), np.full(4, 0.25)
+    detector = UnknownDetector("energy", 0.5, 0.0, 1.0)
+    assert decide(None, TREE, sure, None) == ("review", [], [])
+    assert decide(Calibration(1.0, 0.9, least, detector), TREE, sure, 0.5) == ("unknown", [], [])
+    at_its_threshold = decide(Calibration(1.0, 0.9, least), TREE, sure, None)
+    assert at_its_threshold == ("ok", ["Footwear", "Shoes", "Flats"], [0.5] * 3)
+    none = [dict.fromkeys(names) for names in TREE.categories]
+    assert decide(Calibration(1.0, 0.9, none), TREE, torn, None) == ("review", [], [])

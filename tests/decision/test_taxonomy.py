@@ -5,6 +5,7 @@ import pytest
 
 from app.calibration import Calibration, decide
 from app.taxonomy import Taxonomy
+from tests.drawn_outputs import TREE
 
 PATHS = [["Food", "Fruit", "Apple"], ["Food", "Fruit", "Lemon"], ["Food", "Bread"], ["Garden", "Tools", "Apple"]]
 LEVELS = ["department", "category", "kind"]
@@ -43,3 +44,8 @@ def test_a_short_path_is_published_whole_as_soon_as_it_is_certain_at_its_own_lev
 def test_a_category_above_the_leaf_is_published_for_review(taxonomy):
     decision = decide(calibration(taxonomy, 0.9, 0.8, 0.9), taxonomy, np.array([0.5, 0.4, 0.05, 0.05]), None)
     assert decision.status == "review" and decision.path == ["Food", "Fruit"]
+
+
+def test_a_confidence_on_a_path_is_at_most_one_whatever_rounding_does():
+    probabilities = np.array([0.6, 0.4 + 1e-9, 0.0, 0.0])
+    assert TREE.path_confidences(probabilities, 0)[0] == 1.0 and TREE.best(probabilities, 0) == (0, 1.0)

@@ -1,14 +1,28 @@
 """What is called unknown: the scores by their papers' formulas, class means, held-out categories, the learned head."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from app.calibration import HEAD_EXTRAS, UnknownDetector, center_distance, energy, head_inputs, normalized
 from app.taxonomy import Taxonomy
 from evaluation import ood
-from evaluation.ood import Centers, centers_of, class_means, fit_unknown, folds, held_out_auroc, raw_scores
+from evaluation.kinds import pool
+from evaluation.ood import (
+    Centers,
+    centers_of,
+    class_means,
+    exactly_labeled,
+    fit_unknown,
+    folds,
+    held_out_auroc,
+    out_of_fold_centers,
+    raw_scores,
+)
 from evaluation.predictions import SplitOutputs
-from evaluation.unknown_head import FALSE_ALARMS, balanced, fit_head, least_of_few, scale_of, thinned
+from evaluation.unknown_head import FALSE_ALARMS, balanced, fit_head, least_of_few, regress, scale_of, thinned
+from tests.drawn_outputs import elsewhere, outputs, two_kinds
 
 EIGHT = Taxonomy([[f"family {i // 2}", str(i)] for i in range(8)], ["family", "label"])
 
@@ -18,6 +32,11 @@ def split_of(logits, embeddings=None, truth=None) -> SplitOutputs:
     truth = np.zeros(rows, dtype=int) if truth is None else np.asarray(truth)
     embeddings = None if embeddings is None else np.asarray(embeddings, dtype=np.float32)
     return SplitOutputs(np.asarray(logits, dtype=np.float32), embeddings, truth, np.arange(rows).astype(str))
+
+
+@pytest.fixture(scope="module")
+def kinds() -> dict[str, SplitOutputs]:
+    return two_kinds()
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------
@@ -70,6 +89,18 @@ def test_a_detector_knows_how_long_the_embeddings_are_that_it_reads(more, size):
     assert UnknownDetector("any", 0.5, 0.0, 1.0, **more).embedding_size == size
 
 
+def test_the_surest_scores_are_held_where_exponentials_can():
+    detector = UnknownDetector("energy", 0.5, middle=0, width=1e-3)
+    with np.errstate(all="raise"):
+        low, high = detector.scores(np.array([[1e4], [-1e4]]), None)
+    assert low == pytest.approx(1 / (1 + np.exp(60)), rel=1e-9, abs=0) and high == 1 / (1 + np.exp(-60))
+
+
+def test_a_detector_of_energies_needs_no_embeddings():
+    detector = UnknownDetector("energy", 0.5, 0.0, 1.0)
+    assert detector.embedding_size is None and detector.scores(np.zeros((1, 1)), None) == pytest.approx([0.5])
+
+
 # --- class means -----------------------------------------------------------------------------------------------------
 
 
@@ -85,6 +116,44 @@ def test_centers_are_of_training_images_and_similarities_of_held_out_ones():
     centers = centers_of(training, split_of(np.zeros((1, 4)), [[3, 4]]))
     assert centers.labels.tolist() == [1, 3]
     assert centers.similarity == pytest.approx(np.array([[0.6, 0.8]]))
+
+
+def test_out_of_fold_an_image_is_compared_with_the_means_of_the_other_folds():
+    embeddings = np.array([[1, 0], [0, 1], [0, 2], [3, 0], [0, 5], [4, 3]], dtype=np.float32)
+    truth, fold_of = np.array([0, 0, 1, 1, 1, 0]), np.array([0, 1, 0, 1, 1, 2])
+    images = SplitOutputs(np.zeros((6, 2), dtype=np.float32), embeddings, truth, np.arange(6).astype(str))
+    centers = out_of_fold_centers(images, fold_of)
+
+    def means(*rows: tuple[float, float]) -> np.ndarray:
+        return np.sum(rows, axis=0) / np.linalg.norm(np.sum(rows, axis=0))
+
+    # The means of label 0 and of label 1 without the images of fold 0, of fold 1 and of fold 2.
+    without = [
+        (means((0, 1), (0.8, 0.6)), means((1, 0), (0, 1))),
+        (means((1, 0), (0.8, 0.6)), means((0, 1))),
+        (means((1, 0), (0, 1)), means((0, 1), (1, 0), (0, 1))),
+    ]
+    directions = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    expected = [[row @ mean for mean in without[fold]] for row, fold in zip(directions, fold_of, strict=True)]
+    assert centers.similarity == pytest.approx(np.array(expected), abs=1e-6)
+    assert centers.similarity.dtype == np.float32 and centers.labels.tolist() == [0, 1]
+    of_all = [means((1, 0), (0, 1), (0.8, 0.6)), means((0, 1), (1, 0), (0, 1))]
+    assert centers.vectors == pytest.approx(np.array(of_all), abs=1e-6)
+
+
+def test_only_images_with_a_label_of_their_own_are_held_out(kinds):
+    images, kind_of = pool(list(kinds.values()))
+    centers = centers_of(outputs(3, 1, 40, 5), images)
+    rows, kept = exactly_labeled(images, centers)
+    catalog = kind_of == 0
+    assert np.array_equal(rows.logits, images.logits[catalog]) and rows.members is None
+    assert np.array_equal(rows.truth, kinds["catalog"].truth)
+    assert np.array_equal(kept.similarity, centers.similarity[catalog]) and kept.vectors is centers.vectors
+    assert exactly_labeled(images, None)[1] is None
+    assert exactly_labeled(kinds["catalog"], centers) == (kinds["catalog"], centers)
+    single = replace(kinds["photos"], members=np.array([[False, False, True, False], [True, True, False, False]]))
+    labels = exactly_labeled(single, None)[0].truth
+    assert set(labels) == {2} and len(labels) == (single.truth == 0).sum()
 
 
 def test_rare_categories_one_level_above_the_labels_are_held_out_in_turn(monkeypatch):
@@ -207,3 +276,46 @@ def test_a_large_part_is_thinned_evenly(monkeypatch):
 def test_inputs_weigh_alike():
     inputs = np.array([[1.0, 1.0, 0.0, 3.0], [1.0, -1.0, 0.0, 5.0]])
     assert scale_of(inputs) == pytest.approx([0.1, 1.0, 1e-6, 1.0])
+
+
+def repeated(part: SplitOutputs, times: int) -> SplitOutputs:
+    return part.rows(np.tile(np.arange(len(part.truth)), times))
+
+
+def test_a_folder_of_others_counts_alike_however_many_images_it_has(kinds):
+    photos = {"photos": kinds["photos"]}
+    near, far = outputs(1, 1, 150, 7), elsewhere(150, 8)
+    _, report = fit_head(photos, {"near": near, "far": far})
+    _, again = fit_head(photos, {"near": near, "far": repeated(far, 6)})
+    assert again["auroc"] == pytest.approx(report["auroc"], abs=0.01) and report["auroc"] < 0.97
+
+
+def test_the_head_is_a_regression_between_what_is_known_and_the_others():
+    known, learned, others = outputs(4, 1, 90, 0), outputs(3, 1, 40, 2), elsewhere(30, 1)
+    detector, _ = fit_head({"a": known}, {"o": others}, {"a": learned})
+    parts = [known, others, learned]
+    inputs = np.concatenate([head_inputs(part.logits, part.embeddings) for part in parts])
+    part_of = np.repeat([0, 1, 2], [90, 30, 40])
+    scale = scale_of(inputs[part_of != 1])
+    head, _ = regress(inputs / scale, part_of == 1, balanced(part_of, part_of == 1))
+    assert detector.head == pytest.approx(head / scale)
+
+
+def test_a_weight_is_how_often_an_image_counts():
+    generator = np.random.default_rng(0)
+    inputs, is_other = 5 + generator.normal(size=(60, 3)), np.arange(60) % 3 == 0
+    inputs[is_other] += 1
+    weights = np.repeat([1, 4], 30)
+    times = np.repeat(np.arange(60), weights)
+    head, constant = regress(inputs, is_other, weights.astype(float))
+    again, of_again = regress(inputs[times], is_other[times], np.ones(len(times)))
+    assert again == pytest.approx(head, rel=1e-2) and of_again == pytest.approx(constant, rel=1e-2)
+    scores = inputs @ head + constant
+    assert (scores[is_other] > 0).mean() > 0.5 > (scores[~is_other] > 0).mean()
+
+
+def test_learned_images_are_known_ones():
+    known, others = outputs(4, 1, 300, 0), elsewhere(200, 1)
+    _, alone = fit_head({"a": known}, {"o": others})
+    _, joined = fit_head({"a": known}, {"o": others}, {"a": outputs(4, 1, 600, 2), "b": outputs(4, 1, 600, 3)})
+    assert alone["auroc"] > 0.99 and joined["auroc"] > 0.99 and joined["o"] > 0.95
