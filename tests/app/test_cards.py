@@ -139,6 +139,13 @@ def test_the_leaderboard_draws_every_interval_and_does_without_results(tmp_path)
     assert leaderboard.read_leaderboard(tmp_path / "absent.csv") == []
 
 
+def test_the_leaderboard_has_a_column_for_every_level_of_a_taxonomy():
+    scores = {"accuracy": "0.8", "shelf_accuracy": "0.875", "subCategory_accuracy": "0.9"}
+    ends = {f"{score}_{end}": value for score, value in scores.items() for end in ("low", "high")}
+    section = leaderboard.leaderboard_section("data", "test", [{"name": "mine", **scores, **ends}])
+    assert all(text in words(section) for text in ("shelf", "87.5", "Group", "90.0"))
+
+
 def test_accuracy_is_three_sentences_and_every_shipped_model_has_its_row():
     service = Service(MODELS)
     rows = [*leaderboard.read_leaderboard(leaderboard.results_folder() / leaderboard.CSV_FILE)]

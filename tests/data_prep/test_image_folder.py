@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import datasets
 import pytest
 from drawings import card_of, drawing, fill, rejected_of, rows_of
 
@@ -230,6 +231,19 @@ def test_a_table_names_images_and_classes(tmp_path):
     output = prepare(tmp_path / "out", "--csv", table(tmp_path, ["photos/bag.jpg,bag"]), *COLUMNS)
     rows = rows_of(output)
     assert len(rows) == 11 and rows["photos/bag.jpg"][1] == "bag" and rejected_of(output) == {}
+
+
+def test_attributes_stay_beside_categories_of_any_depth_and_an_empty_one_is_not_stated(tmp_path):
+    fill(tmp_path / "in", [f"{number}.jpg" for number in range(12)])
+    paths = ["Shop > Apparel > Shirts", "Shop > Shoes"]
+    lines = [f"{number}.jpg,{paths[number % 2]},{'red' if number % 3 else ''}" for number in range(12)]
+    (tmp_path / "in" / "table.csv").write_text("\n".join(["file,category,colour", *lines]))
+    given = ["--input", tmp_path / "in", "--csv", tmp_path / "in" / "table.csv", "--image_column", "file"]
+    prepare(tmp_path / "out", *given, "--label_column", "category", "--attribute_columns", "colour")
+    train = datasets.load_from_disk(tmp_path / "out")["train"]
+    assert train.features["colour"].names == ["NA", "red"]
+    columns = [name for name, feature in train.features.items() if isinstance(feature, datasets.ClassLabel)]
+    assert len(columns) == 4 and {"Shirts", "Shoes"} in [set(train.features[name].names) for name in columns]
 
 
 def test_id_title_group_and_split_columns_are_used(tmp_path):

@@ -25,10 +25,12 @@ import predict
 import train
 import validate
 from app.classifier import Classifier
+from app.errors import UserError
 from app.pages.cards import answer_card
 from app.service import Answer
 from data_prep import competition
 from models import pretrained_graph
+from training import one_command
 
 LEAVES = {  # a taxonomy of depth 4 with leaves at depths 2 to 4; the products are drawn
     "Tshirts": "Shop > Apparel > Topwear > Tshirts",
@@ -218,6 +220,18 @@ def test_a_tables_titles_and_attributes_are_learned_beside_its_categories(inside
     assert classifier.labels == sorted(LEAVES)
     (answer,) = classifier.predict([inside / "photos" / "Jeans_0.jpg"], titles=["red Jeans 77"])
     assert answer.label == "Jeans" and answer.attributes["shelf"].label in ("A", "B")
+
+
+def test_the_model_is_named_also_where_its_titles_cannot_be_learned(inside, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise UserError("no title says anything")
+
+    monkeypatch.setattr(one_command, "titles_after_training", fail)
+    given = ["--dataset", "goods.csv", "--title_column", "name", "--attributes", "shelf", "--model", "basic_cnn", *TINY]
+    with pytest.raises(SystemExit):
+        train.main([*given, "--output_dir", str(tmp_path / "run")])
+    printed = capsys.readouterr()
+    assert "no title says anything" in printed.err and f"the model is in {tmp_path / 'run'}. Next:" in printed.out
 
 
 def test_titles_and_attributes_of_a_folder_are_refused_in_one_line(inside, capsys):

@@ -146,6 +146,7 @@ def test_a_damaged_image_costs_one_row_of_training_and_stops_an_evaluation(tmp_p
         ("ftpx://a/b", [], "--dataset ftpx://a/b cannot be opened: Protocol not known: ftpx"),
         ("SHARDS", ["--label", "colour"], "has no label column 'colour'; it has articleType"),
         ("SHARDS", ["--sampler", "balanced"], "--sampler balanced picks any row"),
+        ("SHARDS", ["--fit_head"], "--fit_head reads every image before the first step"),
         ("SHARDS", ["--folds", "3"], "--folds picks rows, which --streaming cannot"),
     ],
 )

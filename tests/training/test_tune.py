@@ -1,6 +1,7 @@
 """`--tune`, `--lr_find`, the sweep file and `--time_limit`: what is searched, drawn and kept."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +14,11 @@ import yaml
 from transformers import TrainingArguments
 
 import train
-from training.arguments import Arguments, build_parser
+from training.arguments import Arguments, build_parser, parse_command_line
+from training.data import PreparedData
 from training.lr_find import steepest
 from training.step_rate import Rate
+from training.suited import suit
 from training.time_limit import PATIENCE, Clock, fit_to_time, images_to_follow, patient_deadline, seconds_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,3 +119,20 @@ def test_several_processes_have_no_common_clock(drawn_dataset, tmp_path, monkeyp
     with pytest.raises(SystemExit):
         train.main(arguments(drawn_dataset, tmp_path / "run", "--time_limit", "5m"))
     assert "--time_limit is for one process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "metric"), [((), ("loss", False)), (("metric_for_best_model",), ("accuracy", True))])
+def test_the_checkpoint_of_few_images_is_chosen_by_loss_unless_another_is_given(drawn_dataset, tmp_path, given, metric):
+    line = parse_command_line(build_parser(""), arguments(drawn_dataset, tmp_path / "run"))
+    suit(line.arguments, line.recipe, line.training, given, PreparedData.open(str(drawn_dataset), "articleType"))
+    assert (line.training.metric_for_best_model, line.training.greater_is_better) == metric
+
+
+def test_freed_memory_is_kept_in_a_training_on_a_processor(drawn_dataset, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    monkeypatch.setattr("training.one_command.keep_freed_memory", lambda: kept.append(True))
+    monkeypatch.setattr("training.one_command.check_tracking", lambda _: sys.exit(3))  # what comes next
+    with pytest.raises(SystemExit):
+        train.main(arguments(drawn_dataset, tmp_path / "run"))
+    assert kept == [True]
